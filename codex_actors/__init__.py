@@ -1,0 +1,1 @@
+"""Supervised OpenAI Codex turns for trio."""

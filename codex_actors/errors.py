@@ -1,0 +1,444 @@
+"""Every exception of codex_actors, sorted by who has to act.
+
+::
+
+    CodexError
+    ├── OptionError (also a ValueError)   the caller's code: an argument that cannot work
+    ├── SetupError                        the operator: this machine or configuration
+    │   ├── CodexNotFoundError
+    │   ├── UnsupportedVersionError
+    │   ├── CodexHomeError
+    │   ├── ConfigRefusedError
+    │   ├── UntrustedDirectoryError
+    │   ├── SpawnError
+    │   └── ResourceLimitError
+    ├── ThreadError                       the caller: the conversation is not to be had
+    │   ├── ThreadNotFoundError
+    │   ├── ThreadBusyError
+    │   └── ThreadMismatchError
+    ├── TurnError                         the asker: a turn began and did not complete
+    │   ├── TurnFailedError               Codex said why
+    │   │   ├── AuthenticationError, InvalidRequestError, ModelNotFoundError,
+    │   │   ├── RateLimitError, UsageLimitError, QuotaExceededError,
+    │   │   ├── OverloadedError, ConnectionLostError,
+    │   │   └── ContextWindowExceededError, IncompleteResponseError
+    │   ├── ProcessExitedError            the supervisor: Codex's process ended before its turn did
+    │   │   ├── ProcessKilledError        by a signal
+    │   │   └── CodexPanickedError        by a bug of its own (exit status 101)
+    │   ├── StreamTruncatedError          exit status 0 and no terminal event
+    │   ├── ErrorEventError               an error event, exit status 0 and no terminal event
+    │   ├── TurnTimeoutError              a deadline of ours
+    │   └── TurnInterruptedError          somebody called `Turn.interrupt`
+    └── RuntimeClosedError                the caller: the runtime is not open
+
+Every error has a `category` (``config``, ``process``, ``communication`` or ``turn``) and says whether
+repeating the same call may help (`retryable`). What the message says is in attributes too.
+"""
+
+import signal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from codex_actors.results import PartialResult
+
+__all__ = [
+    "AuthenticationError",
+    "Category",
+    "CodexError",
+    "CodexHomeError",
+    "CodexNotFoundError",
+    "CodexPanickedError",
+    "ConfigRefusedError",
+    "ConnectionLostError",
+    "ContextWindowExceededError",
+    "ErrorEventError",
+    "IncompleteResponseError",
+    "InvalidRequestError",
+    "ModelNotFoundError",
+    "OptionError",
+    "OverloadedError",
+    "ProcessExitedError",
+    "ProcessKilledError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "ResourceLimitError",
+    "RuntimeClosedError",
+    "SetupError",
+    "SpawnError",
+    "StreamTruncatedError",
+    "ThreadBusyError",
+    "ThreadError",
+    "ThreadMismatchError",
+    "ThreadNotFoundError",
+    "TurnError",
+    "TurnFailedError",
+    "TurnInterruptedError",
+    "TurnTimeoutError",
+    "UnsupportedVersionError",
+    "UntrustedDirectoryError",
+    "UsageLimitError",
+]
+
+Category: TypeAlias = Literal["config", "process", "communication", "turn"]
+
+
+class CodexError(Exception):
+    """Anything that codex_actors raises.
+
+    Attributes:
+        category: What kind of trouble it is: ``config``, ``process``, ``communication`` or ``turn``.
+        retryable: Whether the same call may succeed later without anybody changing anything. Ask
+            `TurnError.partial` for side effects before repeating a turn.
+    """
+
+    category: ClassVar[Category] = "config"
+    retryable: ClassVar[bool] = False
+
+
+class OptionError(CodexError, ValueError):
+    """An option or argument cannot work as given; nothing was started.
+
+    Attributes:
+        field: The field, as in ``ThreadOptions.cwd``.
+        problem: What is wrong with it and what to do.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class SetupError(CodexError):
+    """Codex cannot run here until the operator changes something."""
+
+
+class CodexNotFoundError(SetupError):
+    """There is no Codex binary where it was looked for.
+
+    Attributes:
+        searched: The places looked at, in order.
+    """
+
+    def __init__(self, searched: tuple[str, ...]) -> None:
+        super().__init__(
+            f"no Codex binary found (looked at: {', '.join(searched)}); install one with "
+            "`pip install codex-actors[codex]` or name it in CodexOptions.codex_path"
+        )
+        self.searched = searched
+
+
+class UnsupportedVersionError(SetupError):
+    """The Codex binary is older than this library can rely on.
+
+    Attributes:
+        codex_path: The binary.
+        version: What it says it is.
+        minimum: The oldest version that works.
+    """
+
+    def __init__(self, codex_path: str, version: str, minimum: str) -> None:
+        super().__init__(f"{codex_path} is Codex {version}; {minimum} or newer is needed")
+        self.codex_path = codex_path
+        self.version = version
+        self.minimum = minimum
+
+
+class CodexHomeError(SetupError):
+    """CODEX_HOME is missing or cannot be written.
+
+    Attributes:
+        codex_home: The directory.
+    """
+
+    def __init__(self, codex_home: str, problem: str) -> None:
+        super().__init__(f"CODEX_HOME {codex_home} {problem}")
+        self.codex_home = codex_home
+
+
+class _RefusedBeforeTurnError(SetupError):
+    def __init__(self, message: str, *, returncode: int, stderr_tail: str) -> None:
+        super().__init__(message)
+        self.returncode = returncode
+        self.stderr_tail = stderr_tail
+
+
+class ConfigRefusedError(_RefusedBeforeTurnError):
+    """Codex refused its configuration or arguments and started no turn.
+
+    Attributes:
+        returncode: 1 for configuration, 2 for arguments.
+        stderr_tail: What Codex said, at most 8 KiB.
+    """
+
+
+class UntrustedDirectoryError(_RefusedBeforeTurnError):
+    """The working directory is neither a git repository nor trusted by the configuration.
+
+    Attributes:
+        returncode: Codex's exit status.
+        stderr_tail: What Codex said, at most 8 KiB.
+    """
+
+
+class SpawnError(SetupError):
+    """The operating system would not start the binary.
+
+    Attributes:
+        codex_path: The binary.
+        errno: The operating system's number for the reason.
+    """
+
+    category: ClassVar[Category] = "process"
+
+    def __init__(self, codex_path: str, error: OSError) -> None:
+        super().__init__(f"cannot start {codex_path}: {error.strerror or error}")
+        self.codex_path = codex_path
+        self.errno = error.errno
+
+
+class ResourceLimitError(SetupError):
+    """The machine is out of something that a turn needs.
+
+    Attributes:
+        errno: The operating system's number for what ran out.
+    """
+
+    category: ClassVar[Category] = "process"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, problem: str, errno: int | None) -> None:
+        super().__init__(problem)
+        self.errno = errno
+
+
+class ThreadError(CodexError):
+    """The thread cannot be used.
+
+    Attributes:
+        thread_id: The thread asked for, as it was named.
+    """
+
+    category: ClassVar[Category] = "turn"
+
+    def __init__(self, message: str, thread_id: str) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+
+
+class ThreadNotFoundError(ThreadError):
+    """There is no such thread in this CODEX_HOME."""
+
+
+class ThreadBusyError(ThreadError):
+    """Another turn holds the thread: in this runtime, in another process, or in another program."""
+
+    retryable: ClassVar[bool] = True
+
+
+class ThreadMismatchError(ThreadError):
+    """Codex answered with another thread than the one asked for; it was stopped at once.
+
+    Attributes:
+        started_thread_id: The thread that Codex started instead.
+    """
+
+    category: ClassVar[Category] = "communication"
+
+    def __init__(self, thread_id: str, started_thread_id: str) -> None:
+        super().__init__(f"asked for thread {thread_id}, Codex started {started_thread_id}", thread_id)
+        self.started_thread_id = started_thread_id
+
+
+class TurnError(CodexError):
+    """A turn ended without completing.
+
+    Attributes:
+        partial: What the turn had done by then, with `PartialResult.side_effects` to decide whether
+            it may be repeated.
+        returncode: Codex's exit status; negative is a signal number; None if it never ran.
+        stderr_tail: The last of its stderr, at most 8 KiB, decoded leniently.
+    """
+
+    category: ClassVar[Category] = "turn"
+
+    def __init__(
+        self, message: str, *, partial: "PartialResult", returncode: int | None = None, stderr_tail: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.returncode = returncode
+        self.stderr_tail = stderr_tail
+
+
+class TurnFailedError(TurnError):
+    """Codex reported that the turn failed.
+
+    Subclasses name the reasons that Codex words recognisably; this class itself is for the rest.
+
+    Attributes:
+        reason: Codex's message, unchanged.
+        http_status: The model service's answer where the message gives it; None otherwise.
+        resets_at: When a limit ends, in Codex's words; None where it does not say.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        partial: "PartialResult",
+        http_status: int | None = None,
+        resets_at: str | None = None,
+        returncode: int | None = None,
+        stderr_tail: str = "",
+    ) -> None:
+        super().__init__(reason, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
+        self.reason = reason
+        self.http_status = http_status
+        self.resets_at = resets_at
+
+
+class AuthenticationError(TurnFailedError):
+    """The model service refused the key (401, 403), or there is none."""
+
+    category: ClassVar[Category] = "config"
+
+
+class InvalidRequestError(TurnFailedError):
+    """The model service refused the request itself (400, ``invalid_prompt``)."""
+
+
+class ModelNotFoundError(TurnFailedError):
+    """The model service does not know the model (404)."""
+
+    category: ClassVar[Category] = "config"
+
+
+class RateLimitError(TurnFailedError):
+    """Too many requests (429); may pass by itself."""
+
+    category: ClassVar[Category] = "communication"
+    retryable: ClassVar[bool] = True
+
+
+class UsageLimitError(TurnFailedError):
+    """The plan's usage limit is reached; `resets_at` says until when."""
+
+
+class QuotaExceededError(TurnFailedError):
+    """The account's quota or credit is used up."""
+
+    category: ClassVar[Category] = "config"
+
+
+class OverloadedError(TurnFailedError):
+    """The model service has no capacity just now (500 to 503)."""
+
+    category: ClassVar[Category] = "communication"
+    retryable: ClassVar[bool] = True
+
+
+class ConnectionLostError(TurnFailedError):
+    """The connection to the model service was lost once too often."""
+
+    category: ClassVar[Category] = "communication"
+    retryable: ClassVar[bool] = True
+
+
+class ContextWindowExceededError(TurnFailedError):
+    """The thread has outgrown the model's context window; start a new one."""
+
+
+class IncompleteResponseError(TurnFailedError):
+    """The model stopped before its answer was whole, such as at ``max_output_tokens``."""
+
+
+class ProcessExitedError(TurnError):
+    """Codex's process ended with an error before its turn did."""
+
+    category: ClassVar[Category] = "process"
+    retryable: ClassVar[bool] = True
+
+
+class ProcessKilledError(ProcessExitedError):
+    """A signal ended Codex's process before its turn did; not one of ours.
+
+    Attributes:
+        signal: Which one.
+    """
+
+    def __init__(self, *, partial: "PartialResult", returncode: int, stderr_tail: str = "") -> None:
+        self.signal = signal.Signals(-returncode)
+        super().__init__(
+            f"Codex was killed by {self.signal.name} before its turn ended",
+            partial=partial,
+            returncode=returncode,
+            stderr_tail=stderr_tail,
+        )
+
+
+class CodexPanickedError(ProcessExitedError):
+    """Codex's process ended by a bug of its own (exit status 101)."""
+
+
+class StreamTruncatedError(TurnError):
+    """Codex exited as if all were well, but never said that the turn completed."""
+
+    category: ClassVar[Category] = "communication"
+    retryable: ClassVar[bool] = True
+
+
+class ErrorEventError(TurnError):
+    """Codex reported an error, exited as if all were well, and never ended the turn.
+
+    Attributes:
+        reason: The error's message, unchanged.
+    """
+
+    category: ClassVar[Category] = "communication"
+    retryable: ClassVar[bool] = True
+
+    def __init__(
+        self, reason: str, *, partial: "PartialResult", returncode: int | None = None, stderr_tail: str = ""
+    ) -> None:
+        super().__init__(reason, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
+        self.reason = reason
+
+
+class TurnTimeoutError(TurnError):
+    """A deadline passed; the turn was stopped.
+
+    Attributes:
+        deadline: The field of `Deadlines` that it was.
+        seconds: Its value.
+    """
+
+    category: ClassVar[Category] = "communication"
+    retryable: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        deadline: str,
+        seconds: float,
+        *,
+        partial: "PartialResult",
+        returncode: int | None = None,
+        stderr_tail: str = "",
+    ) -> None:
+        notice = f"; Codex's last notice: {partial.notices[-1]}" if partial.notices else ""
+        super().__init__(
+            f"the turn passed its {deadline} of {seconds:g} s{notice}",
+            partial=partial,
+            returncode=returncode,
+            stderr_tail=stderr_tail,
+        )
+        self.deadline = deadline
+        self.seconds = seconds
+
+
+class TurnInterruptedError(TurnError):
+    """The turn was interrupted by `Turn.interrupt`; the thread can be resumed."""
+
+
+class RuntimeClosedError(CodexError):
+    """The runtime is not open: use it inside its ``async with`` block."""
