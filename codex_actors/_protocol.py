@@ -1,0 +1,332 @@
+# Bytes in, events out, and what a turn's events add up to. This file must never import trio: that
+# is what lets its tests run without a clock, a process, or a single await.
+
+import re
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import msgspec
+
+from codex_actors import errors
+from codex_actors._failures import refusal, turn_failure
+from codex_actors.events import (
+    Error,
+    Event,
+    ItemCompleted,
+    ItemStarted,
+    ItemUpdated,
+    Noise,
+    ThreadStarted,
+    TurnCompleted,
+    TurnFailed,
+    TurnStarted,
+    Unknown,
+    Usage,
+    WireEvent,
+)
+from codex_actors.items import AgentMessage, CollabToolCall, CommandExecution, FileChange, Item, McpToolCall
+from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
+
+# Codex inlines command output in one line (up to 1 MiB of it, JSON-escaped); 64 MiB has room for
+# what may come and still stops a runaway child from eating the host.
+MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_SAMPLE_BYTES = 200
+MAX_NOTICES = 20
+MAX_IN_PROGRESS = 1024
+PANIC_STATUS = 101  # Rust's, such as when Codex finds its stdout closed
+
+# msgspec lets two things through that are not its own DecodeError: text that is not UTF-8, and
+# nesting deeper than the interpreter's stack.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+# Codex writes a web search's own id as a second "id" key, and a JSON parser keeps only the last.
+# Anchored at the start of a line, this can match nothing else; it costs nothing where it is absent.
+_DOUBLED_ID = re.compile(
+    rb'^(\{"type":"item\.\w+","item":\{"id":"[^"\\]*","type":"web_search"),"id":', re.MULTILINE
+)
+
+_RENAMED_ID = rb'\1,"call_id":'
+
+_decoder: msgspec.json.Decoder[WireEvent] = msgspec.json.Decoder(WireEvent)
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+# Items whose work can reach beyond the conversation.
+_ACTING = frozenset({CommandExecution, FileChange, McpToolCall, CollabToolCall})
+
+
+class LineDecoder:
+    """Turns the bytes of Codex's stdout into events, however the pipe cuts them.
+
+    Args:
+        max_line_bytes: A longer line becomes `Noise`; no more than this is ever held back.
+        keep_raw: Whether every event carries its line.
+    """
+
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES, keep_raw: bool = False) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._keep_raw = keep_raw
+        self._held = bytearray()  # a line that has not ended yet, or a sample of one over the limit
+        self._held_bytes = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take what one read brought and return an event for each line that it completed."""
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._hold(data)
+            return []
+        events: list[Event] = []
+        start = 0
+        if self._held_bytes:
+            start = data.index(b"\n") + 1
+            events.append(self._end_held_line(data[: start - 1]))
+        if start < end:
+            events += self._decode_lines(data[start:end])
+        self._hold(data[end:])
+        return events
+
+    def close(self) -> list[Event]:
+        """Take the end of the stream and return the event of a last line without a newline, if any."""
+        return [self._end_held_line(b"")] if self._held_bytes else []
+
+    def _hold(self, data: bytes) -> None:
+        self._held_bytes += len(data)
+        if self._held_bytes <= self._max_line_bytes:
+            self._held += data
+        else:  # of a line over the limit, a sample is all that is kept
+            self._held += data[:MAX_SAMPLE_BYTES]
+            del self._held[MAX_SAMPLE_BYTES:]
+
+    def _end_held_line(self, rest: bytes) -> Event:
+        self._hold(rest)
+        line, size = bytes(self._held), self._held_bytes
+        self._held.clear()
+        self._held_bytes = 0
+        return self._decode_line(line, size)
+
+    def _decode_lines(self, lines: bytes) -> list[Event]:
+        if not self._keep_raw and len(lines) <= self._max_line_bytes:
+            events = _decode_at_once(lines)
+            if events is not None:
+                return events
+        return [self._decode_line(line, len(line)) for line in lines[:-1].split(b"\n")]
+
+    def _decode_line(self, line: bytes, size: int) -> Event:
+        if size > self._max_line_bytes:
+            return _noise(line, f"longer than {self._max_line_bytes} bytes", size)
+        try:
+            line.decode()  # msgspec does not look into what it skips
+            event = _decoder.decode(_DOUBLED_ID.sub(_RENAMED_ID, line))
+        except msgspec.ValidationError as exc:
+            return _unknown(line, str(exc))
+        except _UNREADABLE as exc:
+            return _noise(line, str(exc), size)
+        if self._keep_raw:
+            msgspec.structs.force_setattr(event, "raw", line)
+        return event
+
+
+def _decode_at_once(lines: bytes) -> list[Event] | None:
+    """Decode lines in one call, which is twice as fast; None if they want a closer look.
+
+    The decoder takes any white space for the end of a line. If every line begins with a brace and ends
+    with one, no object can reach from one line into the next (JSON never has an opening brace after a
+    closing one), and then as many events as lines means one event per line.
+    """
+    count = lines.count(b"\n")
+    if lines.count(b"}\n{") != count - 1 or not lines.startswith(b"{") or not lines.endswith(b"}\n"):
+        return None
+    try:
+        if not lines.isascii():
+            lines.decode()
+        if b'"web_search"' in lines:
+            lines = _DOUBLED_ID.sub(_RENAMED_ID, lines)
+        events: list[Event] = [*_decoder.decode_lines(lines)]
+    except _UNREADABLE:
+        return None
+    return events if len(events) == count else None
+
+
+def _unknown(line: bytes, reason: str) -> Event:
+    try:
+        _object_decoder.decode(line)
+    except msgspec.ValidationError:
+        return _noise(line, "not a JSON object", len(line))
+    except _UNREADABLE as exc:
+        return _noise(line, str(exc), len(line))
+    return Unknown(raw=line, reason=reason)
+
+
+def _noise(line: bytes, reason: str, size: int) -> Noise:
+    return Noise(reason=reason, sample=line[:MAX_SAMPLE_BYTES], size=size)
+
+
+class TurnState:
+    """What the events of one turn add up to.
+
+    A turn succeeds if and only if a ``turn.completed`` was decoded; whatever else may be said before
+    or after it, and however the process ends, changes nothing about that.
+
+    Args:
+        read_only: Whether the turn's sandbox is known to let nothing be written.
+        review: Whether the turn is a review, for which Codex counts no tokens.
+        keep_items: How many completed items to keep; None keeps all.
+    """
+
+    def __init__(
+        self, *, read_only: bool = False, review: bool = False, keep_items: int | None = None
+    ) -> None:
+        self.thread_id: str | None = None
+        self._completed: TurnCompleted | None = None
+        self._failed: TurnFailed | None = None
+        self._read_only = read_only
+        self._review = review
+        self._turn_started = False
+        self._heard = False
+        self._acted: set[type[Item]] = set()
+        self._items: deque[Item] = deque(maxlen=keep_items)
+        self._in_progress: set[str] = set()
+        self._notices: deque[str] = deque(maxlen=MAX_NOTICES)
+        self._final_response = ""
+        self._unknown_events = 0
+        self._noise_lines = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether Codex has said how the turn ended."""
+        return self._completed is not None or self._failed is not None
+
+    @property
+    def item_in_progress(self) -> bool:
+        """Whether something is running that may honestly be silent for long."""
+        return bool(self._in_progress)
+
+    def apply(self, events: Sequence[Event]) -> None:  # noqa: C901 - one case per kind of event
+        """Take events in the order they came."""
+        self._heard = self._heard or bool(events)
+        for event in events:
+            match event:
+                case ItemCompleted(item=item):
+                    self._note_completion(item)
+                case ItemStarted(item=item) | ItemUpdated(item=item):
+                    self._note_start(item)
+                case TurnCompleted():
+                    self._completed = event
+                case TurnFailed():
+                    self._failed = event
+                case ThreadStarted(thread_id=thread_id):
+                    self.thread_id = thread_id
+                case TurnStarted():
+                    self._turn_started = True
+                case Error(message=message):
+                    self._notices.append(message)
+                case Unknown():
+                    self._unknown_events += 1
+                case Noise():
+                    self._noise_lines += 1
+                case _:
+                    assert_never(event)
+
+    def _note_start(self, item: Item) -> None:
+        if type(item) in _ACTING:
+            self._acted.add(type(item))
+            if len(self._in_progress) < MAX_IN_PROGRESS:
+                self._in_progress.add(item.id)
+
+    def _note_completion(self, item: Item) -> None:
+        self._items.append(item)
+        if type(item) is AgentMessage:
+            self._final_response = item.text
+        elif type(item) in _ACTING:
+            self._acted.add(type(item))
+            self._in_progress.discard(item.id)
+
+    def partial(
+        self, *, timings: Timings, returncode: int | None = None, dropped_events: int = 0
+    ) -> PartialResult:
+        """What the turn has done so far."""
+        return PartialResult(
+            thread_id=self.thread_id,
+            final_response=self._final_response,
+            items=tuple(self._items),
+            usage=TurnUsage(thread=self._thread_usage()),
+            side_effects=self._side_effects(),
+            notices=tuple(self._notices),
+            unknown_events=self._unknown_events,
+            noise_lines=self._noise_lines,
+            dropped_events=dropped_events,
+            timings=timings,
+            returncode=returncode,
+        )
+
+    def outcome(
+        self,
+        *,
+        timings: Timings,
+        returncode: int,
+        stderr_tail: str,
+        thread_id: str,
+        codex_home: str,
+        dropped_events: int = 0,
+    ) -> TurnResult:
+        """Decide what became of the turn, once its process is gone.
+
+        Args:
+            timings: How long it took.
+            returncode: The process's exit status; negative is a signal number.
+            stderr_tail: The last of its stderr.
+            thread_id: The thread that was asked for, however it was named.
+            codex_home: The CODEX_HOME it was asked for in.
+            dropped_events: How many events nobody took.
+
+        Raises:
+            TurnError: The turn did not complete.
+            SetupError: It never began, because of the machine or the configuration.
+            ThreadError: It never began, because of the thread.
+        """
+        partial = self.partial(timings=timings, returncode=returncode, dropped_events=dropped_events)
+        if self._completed is not None:
+            facts: dict[str, Any] = msgspec.structs.asdict(partial)
+            facts["thread_id"] = self.thread_id or ""
+            return TurnResult(**facts)
+        if returncode > 0 and not self._heard:
+            raise refusal(
+                returncode=returncode, stderr_tail=stderr_tail, thread_id=thread_id, codex_home=codex_home
+            )
+        raise self._failure(partial, returncode, stderr_tail)
+
+    def _failure(self, partial: PartialResult, returncode: int, stderr_tail: str) -> errors.TurnError:
+        if self._failed is not None:
+            return turn_failure(
+                self._failed.error.message, partial=partial, returncode=returncode, stderr_tail=stderr_tail
+            )
+        if returncode < 0:
+            return errors.ProcessKilledError(partial=partial, returncode=returncode, stderr_tail=stderr_tail)
+        kind, message = self._silent_end(returncode)
+        return kind(message, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
+
+    def _silent_end(self, returncode: int) -> tuple[type[errors.TurnError], str]:
+        if returncode == PANIC_STATUS:
+            return errors.CodexPanickedError, "Codex panicked (exit status 101) before its turn ended"
+        if returncode:
+            return errors.ProcessExitedError, f"Codex exited with status {returncode} before its turn ended"
+        if self._notices:
+            return errors.ErrorEventError, self._notices[-1]
+        return (
+            errors.StreamTruncatedError,
+            "Codex exited with status 0 and never said that the turn completed",
+        )
+
+    def _thread_usage(self) -> Usage | None:
+        # For a review Codex writes zeros, which say nothing about the thread.
+        return None if self._completed is None or self._review else self._completed.usage
+
+    def _side_effects(self) -> SideEffects:
+        outside_sandbox = {McpToolCall} if self._read_only else _ACTING
+        if self._acted & outside_sandbox:
+            return SideEffects.SEEN
+        # Child agents act unseen, and what was not understood may have been anything.
+        obscure = CollabToolCall in self._acted or self._unknown_events or self._noise_lines
+        if not obscure and (self._read_only or not (self._turn_started or self._items)):
+            return SideEffects.NONE
+        return SideEffects.UNKNOWN

@@ -1,0 +1,64 @@
+# Python values as TOML, on one line: the form that `codex --config key=value` takes.
+# Only writing; the standard library reads TOML but does not write it.
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, time
+
+from codex_actors.errors import OptionError
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_INTEGERS = range(-(2**63), 2**63)
+
+
+def encode(value: object, path: str) -> str:
+    """Writes a value as TOML.
+
+    Args:
+        value: A string, number, boolean, date, time, sequence or mapping, nested to any depth.
+        path: Where the value comes from, for the error.
+
+    Raises:
+        OptionError: TOML cannot hold the value; its field is the path of the part that does not fit.
+    """
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _string(value, path)
+        case int() if value in _INTEGERS:
+            return str(int(value))
+        case float():
+            return repr(float(value))
+        case datetime() | date() | time():
+            return value.isoformat()
+        case list() | tuple():
+            return f"[{', '.join(encode(item, f'{path}[{at}]') for at, item in enumerate(value))}]"
+        case Mapping():
+            return f"{{{', '.join(_pair(key, item, path) for key, item in value.items())}}}"
+        case None:
+            raise OptionError(path, "is None, which TOML does not have: leave the key out")
+        case int():
+            raise OptionError(path, "is an integer of more than 64 bits, which TOML does not have")
+        case _:
+            raise OptionError(path, f"is a {type(value).__name__}, which TOML does not have")
+
+
+def is_bare(key: str) -> bool:
+    """Whether a key needs no quotes, and so may be part of a dotted path."""
+    return _BARE_KEY.fullmatch(key) is not None
+
+
+def _pair(key: object, value: object, path: str) -> str:
+    if not isinstance(key, str):
+        raise OptionError(path, f"has a key that is a {type(key).__name__}: TOML keys are strings")
+    inner = f"{path}.{key}"
+    return f"{key if is_bare(key) else _string(key, inner)} = {encode(value, inner)}"
+
+
+def _string(text: str, path: str) -> str:
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise OptionError(path, "holds half a surrogate pair, which is no text")
+    # JSON's escapes are TOML's; TOML wants DEL escaped too.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

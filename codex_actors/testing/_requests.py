@@ -1,0 +1,164 @@
+# What Codex asked: one record per HTTP request. The questions tests ask of it are answered on
+# demand, through structs that name only what they need, so a request of a newer Codex is no error.
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import msgspec
+import trio
+
+from codex_actors._data import Data
+
+# Codex's own words to the model about a command that was left running.
+_LEFT_RUNNING = re.compile(r"session ID (\d+)")
+
+
+class _Content(msgspec.Struct):
+    text: str = ""
+    image_url: str = ""
+
+
+class _InputItem(msgspec.Struct):
+    type: str = ""
+    role: str = ""
+    content: list[_Content] | str | None = None
+    output: list[_Content] | str | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str = ""
+    name: str = ""
+
+
+class _Body(msgspec.Struct):
+    model: str = ""
+    instructions: str | None = None
+    input: list[_InputItem] = []
+    tools: list[_Tool] = []
+
+
+class _TurnMetadata(msgspec.Struct):
+    turn_id: str = ""
+
+
+class ModelRequest(Data, frozen=True, kw_only=True):
+    """One HTTP request that Codex made; its repr shows neither key nor prompt.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path with its query.
+        scenario: The name in the path (``/s/NAME/v1/...``); empty if there is none.
+        headers: The request headers, names in lower case.
+        body: The JSON body; empty for a request without one.
+    """
+
+    method: str
+    path: str
+    scenario: str
+    headers: Mapping[str, str]
+    body: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
+
+    _private: ClassVar = frozenset({"headers", "body"})
+
+    @property
+    def prompt(self) -> str:
+        """The latest text that a user said: the prompt of the turn that asks."""
+        said = [item for item in self._read.input if item.role == "user"]
+        return _text(said[-1].content) if said else ""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images of the latest user message, as ``data:`` URLs."""
+        said = [item for item in self._read.input if item.role == "user"]
+        parts = said[-1].content if said else None
+        return tuple(part.image_url for part in parts or () if isinstance(part, _Content) and part.image_url)
+
+    @property
+    def tool_outputs(self) -> tuple[str, ...]:
+        """What the tools answered so far, in the whole conversation."""
+        return tuple(
+            _text(item.output) for item in self._read.input if item.type.endswith("_output")
+        )
+
+    @property
+    def session_id(self) -> int:
+        """The number of the command that was last left running, as `write_stdin` wants it."""
+        numbers = [match[1] for output in self.tool_outputs for match in _LEFT_RUNNING.finditer(output)]
+        if not numbers:
+            raise ValueError("no tool output so far says that a command still runs")
+        return int(numbers[-1])
+
+    @property
+    def model(self) -> str:
+        """The model that was asked for."""
+        return self._read.model
+
+    @property
+    def instructions(self) -> str:
+        """The system prompt; empty for models that get it as an input item."""
+        return self._read.instructions or ""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The names of the tools offered to the model; for tools without a name, their type."""
+        return tuple(tool.name or tool.type for tool in self._read.tools)
+
+    @property
+    def thread_id(self) -> str:
+        """The thread that asks; empty if the request does not say."""
+        return self.headers.get("thread-id", "")
+
+    @property
+    def turn_id(self) -> str:
+        """The turn that asks; empty if the request does not say."""
+        return msgspec.json.decode(self.headers.get("x-codex-turn-metadata", "{}"), type=_TurnMetadata).turn_id
+
+    def field(self, *path: str) -> object:
+        """Looks up a value of the body, such as ``field("reasoning", "effort")``; None if it is not there."""
+        value: object = self.body
+        for name in path:
+            if not isinstance(value, Mapping):
+                return None
+            value = value.get(name)
+        return value
+
+    @property
+    def _read(self) -> _Body:
+        return msgspec.convert(self.body, _Body)
+
+
+class RequestLog:
+    """Requests in the order they came; grows while the server is open."""
+
+    def __init__(self) -> None:
+        self._requests: list[ModelRequest] = []
+        self._arrived = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __iter__(self) -> Iterator[ModelRequest]:
+        return iter(self._requests)
+
+    def __getitem__(self, index: int) -> ModelRequest:
+        return self._requests[index]
+
+    async def wait(self, count: int) -> ModelRequest:
+        """Waits until `count` requests have come and returns that one; put a deadline around it."""
+        await trio.lowlevel.checkpoint()
+        while len(self._requests) < count:
+            await self._arrived.wait()
+        return self._requests[count - 1]
+
+    def append(self, request: ModelRequest) -> None:
+        """Adds a request and wakes who waits for it."""
+        self._requests.append(request)
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+
+def _text(content: list[_Content] | str | None) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.text for part in content or () if part.text)
