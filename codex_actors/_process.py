@@ -1,0 +1,249 @@
+# One OS process: started, read, and stopped by a ladder whose every step is finite. Nothing here
+# knows what Codex is. Leaving `open_process`, for whatever reason, means that the process is reaped and
+# its descriptors are closed.
+#
+# The input is an anonymous file instead of a pipe: nobody has to feed it, a child that never reads it
+# blocks nobody, and there is no EPIPE.
+#
+# Ctrl-C is held back wherever a process could be lost by it; trio then raises it in the main task.
+
+import errno
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import structlog
+import trio
+
+from codex_actors import errors
+from codex_actors._nursery import open_private_nursery
+
+_log = structlog.get_logger("codex_actors")
+
+READ_BYTES = 64 * 1024  # what a pipe holds; larger reads gain nothing
+MAX_STDERR_BYTES = 8 * 1024
+
+_OUT_OF_SOMETHING = {
+    errno.EMFILE: "too few file descriptors for this process; raise `ulimit -n` or run fewer turns at once",
+    errno.ENFILE: "the machine is out of file descriptors",
+    errno.ENOMEM: "the machine is out of memory",
+    errno.EAGAIN: "too many processes for this user; raise `ulimit -u` or run fewer turns at once",
+    errno.ENOSPC: "no space left for temporary data",
+}
+
+
+@contextmanager
+def translate_os_errors(path: str) -> Generator[None]:
+    """Turn what the operating system says when a process cannot be started into our errors."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _OUT_OF_SOMETHING:
+            raise errors.ResourceLimitError(_OUT_OF_SOMETHING[exc.errno], exc.errno) from exc
+        raise errors.SpawnError(path, exc) from exc
+
+
+@contextmanager
+def open_anonymous_file(data: bytes) -> Generator[int]:
+    """Open a descriptor with `data` behind it that leaves nothing to clean up, even after a crash."""
+    if sys.platform == "linux":
+        file = open(os.memfd_create("codex_actors"), "w+b")  # noqa: PTH123, SIM115 - closed below
+    else:  # pragma: no cover - the tests run on Linux
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    with file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno()
+
+
+class Process:
+    """A running process; made by `open_process`.
+
+    Attributes:
+        pid: Its process id.
+    """
+
+    def __init__(
+        self,
+        process: trio.Process,
+        *,
+        stdout: int,
+        stderr: int,
+        interrupt_seconds: float,
+        kill_seconds: float,
+    ) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._stdout = stdout
+        self._stderr = stderr
+        self._stderr_tail = b""
+        self._interrupt_seconds = interrupt_seconds
+        self._kill_seconds = kill_seconds
+        self._grace_ends: float | None = None
+        self._exited = False
+        self._waiting = trio.CancelScope()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status; negative is a signal number; None while it runs."""
+        return self._process.returncode
+
+    @property
+    def stderr_tail(self) -> str:
+        """The last of what it wrote to stderr, decoded leniently."""
+        return self._stderr_tail.decode(errors="replace")
+
+    @property
+    def grace_ends(self) -> float | None:
+        """When an interrupted process is to be killed, on trio's clock; None before `interrupt`."""
+        return self._grace_ends
+
+    async def receive_some(self) -> bytes:
+        """Read from stdout; empty once all that the process wrote was read.
+
+        That is at the end of the stream, or when the process is gone, whoever else still holds the pipe.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            exited = self._exited
+            with suppress(BlockingIOError):
+                return os.read(self._stdout, READ_BYTES)
+            if exited:
+                return b""
+            with trio.CancelScope() as self._waiting:
+                await trio.lowlevel.wait_readable(self._stdout)
+
+    async def wait(self) -> None:
+        """Wait until the process is gone."""
+        await self._process.wait()
+
+    def interrupt(self) -> None:
+        """Ask the process to stop; from the first call on it has `interrupt_seconds` to do so."""
+        if self._grace_ends is None:
+            self._grace_ends = trio.current_time() + self._interrupt_seconds
+            self._process.send_signal(signal.SIGINT)
+
+    async def stop(self) -> None:
+        """Interrupt the process if it still runs, and kill it if that does not help."""
+        if self._process.poll() is None:
+            self.interrupt()
+            with trio.move_on_at(self._grace_ends or 0):
+                await self._drain_until_exit()
+        if self._process.poll() is None:
+            self._process.kill()
+            with trio.move_on_after(self._kill_seconds):
+                await self._process.wait()
+        if self._process.poll() is None:  # pragma: no cover - a process stuck in the kernel cannot be made
+            _log.error("process.stuck", pid=self.pid, wait_seconds=self._kill_seconds)
+        self._read_stderr()
+
+    async def _drain_until_exit(self) -> None:
+        # Codex is deaf to SIGINT while it is blocked on its stdout.
+        async with open_private_nursery() as nursery:
+            nursery.start_soon(self._discard_stdout)
+            nursery.start_soon(self.drain_stderr)
+            await self._process.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _discard_stdout(self) -> None:
+        while await self.receive_some():
+            pass
+
+    @trio.lowlevel.enable_ki_protection
+    async def watch_exit(self) -> None:
+        """Let nobody wait for output when the process is gone."""
+        await self._process.wait()
+        self._exited = True
+        self._waiting.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def drain_stderr(self) -> None:
+        """Keep stderr from filling up, which would block the process."""
+        while self._read_stderr():
+            await trio.lowlevel.wait_readable(self._stderr)
+
+    def _read_stderr(self) -> bool:
+        """Take what there is; False at the end of the stream."""
+        with suppress(BlockingIOError):
+            while data := os.read(self._stderr, READ_BYTES):
+                self._stderr_tail = (self._stderr_tail + data)[-MAX_STDERR_BYTES:]
+            return False
+        return True
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_process(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    stdin: int,
+    pass_fds: Sequence[int] = (),
+    interrupt_seconds: float,
+    kill_seconds: float,
+) -> AsyncGenerator[Process]:
+    """Start a process and see to it that it is gone when the block is left.
+
+    It leads a session of its own, so that a terminal's Ctrl-C reaches it only through us. Leaving the
+    block while it runs interrupts it, keeps reading what it writes, and kills it if it does not stop.
+
+    Args:
+        command: The executable and its arguments.
+        env: Its whole environment.
+        stdin: A descriptor that it reads from.
+        pass_fds: More descriptors for it, under the same numbers.
+        interrupt_seconds: How long it may take to stop after SIGINT.
+        kill_seconds: How long the kernel may take to end it after SIGKILL.
+
+    Raises:
+        SpawnError: It cannot be started.
+        ResourceLimitError: The machine is out of something.
+    """
+    with _pipes(command[0]) as (stdout, stderr, child_ends):
+        with translate_os_errors(command[0]):
+            running = await trio.lowlevel.open_process(
+                command,
+                env=env,
+                stdin=stdin,
+                stdout=child_ends[0],
+                stderr=child_ends[1],
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+        process = Process(
+            running,
+            stdout=stdout,
+            stderr=stderr,
+            interrupt_seconds=interrupt_seconds,
+            kill_seconds=kill_seconds,
+        )
+        try:
+            while child_ends:
+                os.close(child_ends.pop())
+            async with open_private_nursery() as nursery:
+                nursery.start_soon(process.watch_exit)
+                nursery.start_soon(process.drain_stderr)
+                yield process
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: each step of the ladder is
+                await process.stop()
+
+
+@contextmanager
+def _pipes(path: str) -> Generator[tuple[int, int, list[int]]]:
+    fds: list[int] = []
+    child_ends: list[int] = []
+    try:
+        with translate_os_errors(path):
+            for _ in range(2):
+                ours, theirs = os.pipe()
+                fds.append(ours)
+                child_ends.append(theirs)
+                os.set_blocking(ours, False)
+        yield fds[0], fds[1], child_ends
+    finally:
+        for fd in fds + child_ends:
+            os.close(fd)
