@@ -1,4 +1,4 @@
-"""What can be done with a clone: `python -m nox --list`. Each session sets itself up, with nothing but pip."""
+"""What can be done with a clone: `python -m nox --list`. Each session sets itself up, with only pip."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ FULLY_COVERED = ("_data", "_protocol", "errors", "events", "items", "options")
 def demo(session: nox.Session) -> None:
     """Watch the real Codex work through supervised turns; no key needed. `-- --help` shows more."""
     install(session, "-e", ".[codex,cli,testing]")
-    # Ctrl-C reaches the demo as well as nox, which by itself would wait a third of a second for its cleaning up.
+    # Ctrl-C reaches the demo and nox alike, and nox by itself leaves it a third of a second to clean up.
     session.run("codex-actors", "demo", *session.posargs, interrupt_timeout=30)
 
 
@@ -99,5 +99,5 @@ def install(session: nox.Session, *wanted: str) -> None:
 
 
 def npm_install(session: nox.Session, package: str) -> None:
-    """Install from npm below the session's own environment, by the npm that the nodejs wheel brought there."""
+    """Install from npm into the session's environment, by the npm that the nodejs wheel brought there."""
     session.run("npm", "install", "--prefix", str(session.env_dir / "npm"), package)

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.leak_check import Traces, left_since
 
-# No deadline and no complaint about slowness: machines are shared. `steady` tries the same inputs every time, so
-# that no one meets a failure that is not theirs; `python -m nox -s property` goes looking for new ones.
+# No deadline and no complaint about slowness: machines are shared. `steady` tries the same inputs every
+# time, so that no one meets a failure that is not theirs; `nox -s property` goes looking for new ones.
 SLOW_IS_FINE = (HealthCheck.too_slow,)
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile(
@@ -19,7 +19,7 @@ settings.load_profile("steady")
 
 @pytest.fixture(scope="session", autouse=True)
 def private_temp_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A temporary directory of this run's own: what turns up in it is ours, whatever else the machine does."""
+    """A temporary directory of this run's own: what turns up in it is ours, whatever else runs."""
     path = tmp_path_factory.mktemp("tmp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(path))

@@ -1,5 +1,5 @@
-# Nothing of ours outlives its turn; so nothing outlives a test. Looking is cheap, because only what is new since
-# the test began is looked at closely. Where there is no /proc, processes and descriptors are not looked at.
+# Nothing of ours outlives its turn; so nothing outlives a test. Looking is cheap, because only what is new
+# since the test began is looked at closely. Without /proc, processes and descriptors are not looked at.
 
 import os
 import tempfile
@@ -32,12 +32,12 @@ class Traces(msgspec.Struct, frozen=True):
         return cls(
             processes=frozenset(_processes()),
             descriptors=frozenset(_descriptors()),
-            files=frozenset(os.listdir(tempfile.gettempdir())),
+            files=frozenset(entry.name for entry in Path(tempfile.gettempdir()).iterdir()),
             threads=frozenset(threading.enumerate()),
         )
 
     def new_since(self, before: Self, home: Path) -> list[str]:
-        """Say what has come since `before`; of all processes, those that are our children or live below `home`."""
+        """Say what has come since `before`; of processes, our children and those that live below `home`."""
         threads = (t.name for t in self.threads - before.threads)
         return [
             *filter(None, (_describe(pid, home) for pid in self.processes - before.processes)),
@@ -58,14 +58,14 @@ def left_since(before: Traces, home: Path) -> list[str]:
 
 def _processes() -> Iterator[int]:
     if HAS_PROC:
-        yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
+        yield from (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 def _descriptors() -> Iterator[str]:
     if HAS_PROC:
-        for fd in os.listdir("/proc/self/fd"):
+        for fd in Path("/proc/self/fd").iterdir():
             with suppress(OSError):  # the one that listed them is gone by now
-                yield f"{fd} -> {os.readlink(f'/proc/self/fd/{fd}')}"
+                yield f"{fd.name} -> {fd.readlink()}"
 
 
 def _describe(pid: int, home: Path) -> str | None:
