@@ -3,8 +3,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
+from typing import TypeGuard
 
 from codex_actors.errors import OptionError
 
@@ -22,27 +23,21 @@ def encode(value: object, path: str) -> str:
     Raises:
         OptionError: TOML cannot hold the value; its field is the path of the part that does not fit.
     """
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return _string(value, path)
-        case int() if value in _INTEGERS:
-            return str(int(value))
-        case float():
-            return repr(float(value))
-        case datetime() | date() | time():
-            return value.isoformat()
-        case list() | tuple():
-            return f"[{', '.join(encode(item, f'{path}[{at}]') for at, item in enumerate(value))}]"
-        case Mapping():
-            return f"{{{', '.join(_pair(key, item, path) for key, item in value.items())}}}"
-        case None:
-            raise OptionError(path, "is None, which TOML does not have: leave the key out")
-        case int():
-            raise OptionError(path, "is an integer of more than 64 bits, which TOML does not have")
-        case _:
-            raise OptionError(path, f"is a {type(value).__name__}, which TOML does not have")
+    if is_mapping(value):
+        return f"{{{', '.join(_pair(key, item, path) for key, item in value.items())}}}"
+    if is_sequence(value):
+        return f"[{', '.join(encode(item, f'{path}[{at}]') for at, item in enumerate(value))}]"
+    return _scalar(value, path)
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    """Whether a value is a table."""
+    return isinstance(value, Mapping)
+
+
+def is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+    """Whether a value is an array."""
+    return isinstance(value, (list, tuple))
 
 
 def is_bare(key: str) -> bool:
@@ -55,6 +50,23 @@ def _pair(key: object, value: object, path: str) -> str:
         raise OptionError(path, f"has a key that is a {type(key).__name__}: TOML keys are strings")
     inner = f"{path}.{key}"
     return f"{key if is_bare(key) else _string(key, inner)} = {encode(value, inner)}"
+
+
+def _scalar(value: object, path: str) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _string(value, path)
+        case int() if value in _INTEGERS:
+            return str(int(value))
+        case float():
+            return repr(float(value))
+        case datetime() | date() | time():
+            return value.isoformat()
+        case _:
+            what = "an integer of more than 64 bits" if isinstance(value, int) else type(value).__name__
+            raise OptionError(path, f"is {what}, which TOML does not have")
 
 
 def _string(text: str, path: str) -> str:

@@ -5,10 +5,10 @@ Every options object is frozen and checked when it is built. One that cannot wor
 
     >>> ThreadOptions(model="gpt-5.5", sandbox="read-only").sandbox
     'read-only'
-    >>> ThreadOptions(sandbox="write")
+    >>> ThreadOptions(sandbox="write")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    codex_actors.errors.OptionError: ThreadOptions.sandbox: must be 'read-only', 'workspace-write', 'danger-full-access' or None
+    codex_actors.errors.OptionError: ThreadOptions.sandbox: must be 'read-only' or ...
 
 Beside each field stands its one place in Codex: a `Flag` of ``codex exec``, a `Config` key, a variable
 of its environment (`Env`), or `Ours` where the option is for this library.
@@ -16,12 +16,22 @@ of its environment (`Env`), or `Ours` where the option is for this library.
 
 import os
 import re
-import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from math import isfinite
-from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
-from uuid import UUID
+from types import UnionType
+from typing import (
+    Annotated,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -63,7 +73,7 @@ __all__ = [
 REASONING_EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max", "ultra", "persistent")
 """The efforts known today; any other word is passed on, for models to come."""
 
-WEB_SEARCH_MODES = ("disabled", "cached", "live")
+WEB_SEARCH_MODES = ("disabled", "cached", "indexed", "live")
 """The web search modes known today; Codex refuses words it does not know."""
 
 CYBER_ACCESS_PROGRAMS = ("standard", "daybreak_blue", "daybreak_red")
@@ -100,30 +110,35 @@ class Ours(NamedTuple):
 Place: TypeAlias = Flag | Config | Env | Ours
 
 
-class Options(Data):
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+_URL = re.compile(r"https?://[!-~]+")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VISIBLE = re.compile(r"[!-~]+")
+
+
+class Options(Data, frozen=True):
     """A record whose fields are checked against their annotations when it is built."""
 
     def __post_init__(self) -> None:
-        """Checks every field and keeps its own copy of what could change.
+        """Checks every field, and keeps a copy of what its giver could still change.
 
         Raises:
             OptionError: A field is of the wrong type, empty, or cannot work with another one.
         """
         for name, hint in _hints(type(self)).items():
-            value = self._copied(name)
+            value = self._copy_of(name)
             if not _fits(value, hint):
                 raise self._error(name, f"must be {_in_words(hint)}")
-            if value == "" and name not in self._may_be_empty:
-                raise self._error(name, "is empty: leave it out, or pass None")
+            if value == "":
+                raise self._error(name, "is empty")
             msgspec.structs.force_setattr(self, name, value)
         self._check()
 
-    _may_be_empty: ClassVar[frozenset[str]] = frozenset()
-
     def _check(self) -> None:
-        """What no type can say; overridden where there is something to say."""
+        """Refuses what no type can; for a class that has something to refuse."""
 
-    def _copied(self, name: str) -> object:
+    def _copy_of(self, name: str) -> object:
         try:
             return _copied(getattr(self, name))
         except RecursionError:
@@ -132,48 +147,491 @@ class Options(Data):
     def _error(self, name: str, problem: str) -> OptionError:
         return OptionError(f"{type(self).__name__}.{name}", problem)
 
-    def _match(self, name: str, text: str | None, pattern: re.Pattern[str], problem: str) -> None:
+    def _require(self, name: str, pattern: re.Pattern[str], problem: str) -> None:
+        text = getattr(self, name)
         if text is not None and not pattern.fullmatch(text):
             raise self._error(name, problem)
 
-
-def places(options: type[Options]) -> Iterator[tuple[str, Place]]:
-    """The fields of an options class, each with its place in Codex."""
-    for name, hint in get_type_hints(options, include_extras=True).items():
-        if name in options.__struct_fields__:
-            yield name, get_args(hint)[1]
+    def _require_seconds(self, *names: str) -> None:
+        for name in names:
+            seconds: float | None = getattr(self, name)
+            if seconds is not None and not (seconds > 0 and isfinite(seconds)):
+                raise self._error(name, "must be a finite number of seconds greater than 0")
 
 
 @cache
-def _hints(options: type[Options]) -> dict[str, object]:
+def places(options: type[Options]) -> Mapping[str, Place]:
+    """The place in Codex of each field of an options class."""
+    hints = get_type_hints(options, include_extras=True)
+    return {name: get_args(hints[name])[1] for name in options.__struct_fields__}
+
+
+@cache
+def _hints(options: type[Options]) -> Mapping[str, object]:
     hints = get_type_hints(options)
     return {name: hints[name] for name in options.__struct_fields__}
 
 
 def _copied(value: object) -> object:
-    match value:
-        case Mapping():
-            return {key: _copied(item) for key, item in value.items()}
-        case list() | tuple():
-            return tuple(_copied(item) for item in value)
-        case os.PathLike():
-            return os.fspath(value)
-        case _:
-            return value
+    if _toml.is_mapping(value):
+        return {key: _copied(item) for key, item in value.items()}
+    if _toml.is_sequence(value):
+        return tuple(_copied(item) for item in value)
+    return os.fspath(cast("StrPath", value)) if isinstance(value, os.PathLike) else value
 
 
 def _fits(value: object, hint: object) -> bool:
-    args = get_args(hint)
-    match get_origin(hint):
-        case types.UnionType | Union:
-            return any(_fits(value, arg) for arg in args)
-        case origin if origin is Literal:
-            return value in args
-        case origin if origin is tuple:
-            return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
-        case origin if origin is Mapping:
-            return isinstance(value, dict) and all(
-                _fits(key, args[0]) and _fits(item, args[1]) for key, item in value.items()
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in {UnionType, Union}:
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin is Sequence:
+        return _toml.is_sequence(value) and all(_fits(item, args[0]) for item in value)
+    if origin is Mapping:
+        return _toml.is_mapping(value) and all(
+            _fits(key, args[0]) and _fits(item, args[1]) for key, item in value.items()
+        )
+    if isinstance(value, bool) and (hint is int or hint is float):
+        return False
+    return isinstance(value, cast("type", float | int if hint is float else origin or hint))
+
+
+def _in_words(hint: object) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    words = [_in_words(arg) for arg in args]
+    if origin in {UnionType, Union}:
+        return " or ".join(words)
+    if origin is Literal:
+        return " or ".join(map(repr, args))
+    if origin is Sequence:
+        return f"a sequence of {words[0]}"
+    if origin is Mapping:
+        return f"a mapping of {words[0]} to {words[1]}"
+    return "None" if hint is type(None) else getattr(origin or hint, "__name__", str(hint))
+
+
+class Deadlines(Options, frozen=True, kw_only=True):
+    """The one table of time limits, in seconds.
+
+    Attributes:
+        spawn_seconds: Until the operating system has started Codex. It takes milliseconds; a
+            loaded machine may take a second or two.
+        first_event_seconds: From there to the first event. Codex needs 0.1 seconds on its own, but
+            ``required`` MCP servers start first.
+        idle_seconds: Without any event while no item is in progress: a command that runs, honestly
+            long, never counts. Codex itself gives up a silent model after 300 seconds and says so in
+            an event, so twice that means it is stuck; less would end models that think. None is no
+            limit.
+        turn_seconds: A whole turn. None is no limit.
+        exit_seconds: From ``turn.completed`` to the end of the process. Its analytics wait 5 seconds
+            for a network that is not there; the result does not wait for them.
+        interrupt_seconds: From SIGINT to SIGKILL. Codex needs 0.02 seconds to stop its commands and
+            write down that the turn was interrupted.
+        kill_seconds: From SIGKILL until the process is seen dead. More means a kernel that waits, for
+            a network disk for example.
+        thread_seconds: Waiting for another turn on the same thread to end.
+    """
+
+    spawn_seconds: Annotated[float, Ours()] = 10.0
+    first_event_seconds: Annotated[float, Ours()] = 60.0
+    idle_seconds: Annotated[float | None, Ours()] = 600.0
+    turn_seconds: Annotated[float | None, Ours()] = 3600.0
+    exit_seconds: Annotated[float, Ours()] = 1.0
+    interrupt_seconds: Annotated[float, Ours()] = 2.0
+    kill_seconds: Annotated[float, Ours()] = 5.0
+    thread_seconds: Annotated[float, Ours()] = 600.0
+
+    def _check(self) -> None:
+        self._require_seconds(*self.__struct_fields__)
+
+
+class CodexOptions(Options, frozen=True, kw_only=True):
+    """What holds for every turn of a runtime.
+
+    Attributes:
+        codex_path: The Codex binary. None takes the one installed with this package, or on PATH.
+        codex_home: Where Codex keeps its configuration, login and threads. None is the
+            ``CODEX_HOME`` of the environment, or ``~/.codex``.
+        base_url: The address of the model's API, in place of OpenAI's.
+        api_key: The key for the model. It travels in Codex's environment, and the commands that the
+            model runs do not see it. None uses the environment's ``CODEX_API_KEY`` or Codex's login.
+        config: Configuration as in ``config.toml``, over what is there. Values are visible in the
+            machine's process list; environments and headers of MCP servers and model providers are
+            not, and what is named like a secret elsewhere is refused.
+        config_overrides: Further ``key=value`` strings for ``codex --config``, passed on unchanged
+            and therefore visible in the machine's process list; they win over `config`.
+        env: Variables for Codex and the commands that the model runs, over the inherited ones.
+        inherit_env: Which of our own variables Codex gets: ``"allowlist"`` those that work needs
+            (paths, locale, proxies, certificates, the model's key), ``"all"``, or ``"none"``.
+        originator: What Codex calls itself to the model's API.
+        deadlines: All time limits.
+        max_line_bytes: The longest line that is read from Codex; a longer one becomes `events.Noise`.
+            Codex writes the output of a command in one line, up to 1 MiB of it before escaping.
+        when_busy: What a second turn on a busy thread does: ``"wait"`` for the first to end, or
+            ``"refuse"`` at once with `ThreadBusyError`.
+    """
+
+    _private: ClassVar[frozenset[str]] = frozenset({"api_key", "config", "config_overrides", "env"})
+
+    codex_path: Annotated[StrPath | None, Ours()] = None
+    codex_home: Annotated[StrPath | None, Env("CODEX_HOME")] = None
+    base_url: Annotated[str | None, Config("openai_base_url")] = None
+    api_key: Annotated[str | None, Env("CODEX_API_KEY")] = None
+    config: Annotated[Mapping[str, object], Config("")] = {}
+    config_overrides: Annotated[Sequence[str], Flag("--config")] = ()
+    env: Annotated[Mapping[str, str], Env("")] = {}
+    inherit_env: Annotated[Literal["allowlist", "all", "none"], Ours()] = "allowlist"
+    originator: Annotated[str, Env("CODEX_INTERNAL_ORIGINATOR_OVERRIDE")] = "codex_actors"
+    deadlines: Annotated[Deadlines, Ours()] = Deadlines()
+    max_line_bytes: Annotated[int, Ours()] = 64 * 1024 * 1024
+    when_busy: Annotated[Literal["wait", "refuse"], Ours()] = "wait"
+
+    def _check(self) -> None:
+        self._require("base_url", _URL, "must be an http:// or https:// address")
+        self._require("api_key", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
+        self._require("originator", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
+        _check_variables(self.env, "CodexOptions.env")
+        for key, value in self.config.items():
+            _toml.encode(value, f"CodexOptions.config.{key}")
+        for at, override in enumerate(self.config_overrides):
+            if not override.partition("=")[0].strip() or "=" not in override:
+                raise self._error(f"config_overrides[{at}]", "must be of the form key=value")
+        if self.max_line_bytes < 1:
+            raise self._error("max_line_bytes", "must be at least 1")
+
+
+class StdioMcpServer(Options, frozen=True, kw_only=True):
+    """An MCP server that Codex starts and talks to through its standard streams.
+
+    Attributes:
+        command: The program.
+        args: Its arguments; visible in the machine's process list.
+        env: Its variables. They travel in Codex's environment, never on a command line; so two
+            servers of one thread cannot give one variable two values.
+        cwd: Where it runs. None is where the thread works.
+        required: Whether a turn fails that cannot have this server, and waits for it to start.
+            Otherwise Codex goes on without it and says nothing.
+        startup_seconds: How long it may take to start. None is Codex's default.
+        tool_seconds: How long one call may take. None is Codex's default.
+        enabled_tools: The only tools offered to the model. None offers all.
+        disabled_tools: Tools that are not offered.
+        approval: ``"approve"`` lets the model call every tool. None lets it call those that say they
+            only read, and in the sandbox ``"danger-full-access"`` all.
+    """
+
+    _private: ClassVar[frozenset[str]] = frozenset({"args", "env"})
+
+    command: Annotated[StrPath, Config("command")]
+    args: Annotated[Sequence[str], Config("args")] = ()
+    env: Annotated[Mapping[str, str], Config("env")] = {}
+    cwd: Annotated[StrPath | None, Config("cwd")] = None
+    required: Annotated[bool | None, Config("required")] = None
+    startup_seconds: Annotated[float | None, Config("startup_timeout_sec")] = None
+    tool_seconds: Annotated[float | None, Config("tool_timeout_sec")] = None
+    enabled_tools: Annotated[Sequence[str] | None, Config("enabled_tools")] = None
+    disabled_tools: Annotated[Sequence[str] | None, Config("disabled_tools")] = None
+    approval: Annotated[str | None, Config("default_tools_approval_mode")] = None
+
+    def _check(self) -> None:
+        _check_variables(self.env, "StdioMcpServer.env")
+        self._require_seconds("startup_seconds", "tool_seconds")
+
+
+class HttpMcpServer(Options, frozen=True, kw_only=True):
+    """An MCP server that Codex reaches over streamable HTTP.
+
+    Attributes:
+        url: Its address; visible in the machine's process list, so no place for a token.
+        bearer_token: Sent as ``Authorization: Bearer``. It travels in Codex's environment.
+        headers: Further headers. Their values travel in Codex's environment.
+        required: Whether a turn fails that cannot have this server, and waits for it to start.
+            Otherwise Codex goes on without it and says nothing.
+        startup_seconds: How long it may take to answer first. None is Codex's default.
+        tool_seconds: How long one call may take. None is Codex's default.
+        enabled_tools: The only tools offered to the model. None offers all.
+        disabled_tools: Tools that are not offered.
+        approval: ``"approve"`` lets the model call every tool. None lets it call those that say they
+            only read, and in the sandbox ``"danger-full-access"`` all.
+    """
+
+    _private: ClassVar[frozenset[str]] = frozenset({"url", "bearer_token", "headers"})
+
+    url: Annotated[str, Config("url")]
+    bearer_token: Annotated[str | None, Config("http_headers.Authorization")] = None
+    headers: Annotated[Mapping[str, str], Config("http_headers")] = {}
+    required: Annotated[bool | None, Config("required")] = None
+    startup_seconds: Annotated[float | None, Config("startup_timeout_sec")] = None
+    tool_seconds: Annotated[float | None, Config("tool_timeout_sec")] = None
+    enabled_tools: Annotated[Sequence[str] | None, Config("enabled_tools")] = None
+    disabled_tools: Annotated[Sequence[str] | None, Config("disabled_tools")] = None
+    approval: Annotated[str | None, Config("default_tools_approval_mode")] = None
+
+    def _check(self) -> None:
+        self._require("url", _URL, "must be an http:// or https:// address")
+        self._require("bearer_token", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
+        self._require_seconds("startup_seconds", "tool_seconds")
+
+
+McpServer: TypeAlias = StdioMcpServer | HttpMcpServer
+
+
+class ThreadOptions(Options, frozen=True, kw_only=True):
+    """What holds for every turn of a thread.
+
+    Attributes:
+        model: The model's name. None is Codex's choice.
+        reasoning_effort: How long the model may think; see `REASONING_EFFORTS`. Models that do not
+            know the word ignore it.
+        sandbox: What the model's commands may touch: ``"read-only"``, ``"workspace-write"`` (the
+            working directory and temporary files) or ``"danger-full-access"``. None is what Codex's
+            configuration says, else ``"read-only"``. Given here, nothing in any configuration wins
+            over it.
+        cwd: Where the thread works. None is the current directory.
+        additional_directories: Further directories that commands may write to, in
+            ``"workspace-write"``.
+        network_access: Whether commands may use the network, in ``"workspace-write"``.
+        web_search: Whether the model may search the web; see `WEB_SEARCH_MODES`.
+        approval_policy: ``"never"``, the only one that ``codex exec`` honours, overrides whatever
+            Codex's configuration says. ``"on-request"`` is what `approve_for_me` brings.
+        approve_for_me: Works in ``"workspace-write"`` and lets a second model decide about commands
+            that ask for more.
+        mcp_servers: MCP servers by name, besides those of Codex's configuration.
+        skip_git_repo_check: Works outside a git repository too.
+        worktree: Works in a git worktree that Codex makes and manages, not in `cwd` itself.
+        ephemeral: Keeps no record of the thread, which then cannot be resumed.
+        profile: Lays ``$CODEX_HOME/<profile>.config.toml`` over ``config.toml``.
+        ignore_user_config: Does not read ``config.toml``.
+        ignore_rules: Does not read ``.rules`` files, which allow and forbid commands.
+        strict_config: Refuses configuration keys that this Codex does not know, instead of warning.
+        enable: Features to switch on.
+        disable: Features to switch off.
+        oss: Uses a model on this machine.
+        local_provider: Who runs that model; see `LOCAL_PROVIDERS`.
+        thread_source: A word by which the thread's record says who started it. A resumed thread
+            keeps the one it has.
+    """
+
+    model: Annotated[str | None, Flag("--model")] = None
+    reasoning_effort: Annotated[str | None, Config("model_reasoning_effort")] = None
+    sandbox: Annotated[
+        Literal["read-only", "workspace-write", "danger-full-access"] | None, Flag("--sandbox")
+    ] = None
+    cwd: Annotated[StrPath | None, Flag("--cd")] = None
+    additional_directories: Annotated[Sequence[StrPath], Flag("--add-dir")] = ()
+    network_access: Annotated[bool | None, Config("sandbox_workspace_write.network_access")] = None
+    web_search: Annotated[str | None, Config("web_search")] = None
+    approval_policy: Annotated[
+        Literal["never", "on-request", "on-failure", "untrusted"] | None, Config("approval_policy")
+    ] = None
+    approve_for_me: Annotated[bool, Flag("--approve-for-me")] = False
+    mcp_servers: Annotated[Mapping[str, McpServer], Config("mcp_servers")] = {}
+    skip_git_repo_check: Annotated[bool, Flag("--skip-git-repo-check")] = False
+    worktree: Annotated[bool, Flag("--worktree")] = False
+    ephemeral: Annotated[bool, Flag("--ephemeral")] = False
+    profile: Annotated[str | None, Flag("--profile")] = None
+    ignore_user_config: Annotated[bool, Flag("--ignore-user-config")] = False
+    ignore_rules: Annotated[bool, Flag("--ignore-rules")] = False
+    strict_config: Annotated[bool, Flag("--strict-config")] = False
+    enable: Annotated[Sequence[str], Flag("--enable")] = ()
+    disable: Annotated[Sequence[str], Flag("--disable")] = ()
+    oss: Annotated[bool, Flag("--oss")] = False
+    local_provider: Annotated[str | None, Flag("--local-provider")] = None
+    thread_source: Annotated[str | None, Flag("--thread-source")] = None
+
+    def _check(self) -> None:
+        self._require("profile", _PLAIN, "must be a plain name of letters, digits, - and _, as in `work`")
+        for name in self.mcp_servers:
+            if not _PLAIN.fullmatch(name):
+                raise self._error(f"mcp_servers.{name}", "must be named with letters, digits, - and _ only")
+        self._check_sandbox()
+        self._check_approvals()
+        if both := set(self.enable) & set(self.disable):
+            raise self._error("enable", f"names what `disable` names too: {', '.join(sorted(both))}")
+        if self.local_provider and not self.oss:
+            raise self._error("local_provider", "has no effect without `oss=True`")
+
+    def _check_sandbox(self) -> None:
+        if self.approve_for_me and self.sandbox:
+            raise self._error("sandbox", "cannot be chosen with `approve_for_me`, which is 'workspace-write'")
+        if self.sandbox == "read-only" and self.network_access:
+            raise self._error("network_access", "has no effect in the sandbox 'read-only'")
+        if self.sandbox == "danger-full-access" and self.network_access is False:
+            raise self._error("network_access", "cannot be False in the sandbox 'danger-full-access'")
+        if self.sandbox == "read-only" and self.additional_directories:
+            raise self._error("additional_directories", "have no effect in the sandbox 'read-only'")
+
+    def _check_approvals(self) -> None:
+        if self.approval_policy in {"on-failure", "untrusted"}:
+            raise self._error("approval_policy", "is not honoured by `codex exec`: only 'never' is")
+        if self.approval_policy == "on-request" and not self.approve_for_me:
+            raise self._error(
+                "approval_policy",
+                "would be 'never': `codex exec` has nobody to ask; `approve_for_me=True` lets a model decide",
             )
-        case _:
-            return _is_a(value, hint)
+        if self.approval_policy == "never" and self.approve_for_me:
+            raise self._error(
+                "approval_policy", "cannot be 'never' with `approve_for_me`, which asks a model"
+            )
+
+
+class TurnOptions(Options, frozen=True, kw_only=True):
+    """What holds for one turn.
+
+    Attributes:
+        output_schema: A JSON Schema that the final response has to follow.
+        cyber_access_program: An experimental programme of OpenAI's; see `CYBER_ACCESS_PROGRAMS`.
+        keep_raw: Whether every event keeps the line it was read from.
+    """
+
+    _private: ClassVar[frozenset[str]] = frozenset({"output_schema"})
+
+    output_schema: Annotated[Mapping[str, object] | None, Flag("--output-schema")] = None
+    cyber_access_program: Annotated[str | None, Flag("--cyber-access-program")] = None
+    keep_raw: Annotated[bool, Ours()] = False
+
+    def _check(self) -> None:
+        try:
+            msgspec.json.encode(self.output_schema)
+        except (TypeError, ValueError, OverflowError):
+            raise self._error("output_schema", "must hold what JSON can hold") from None
+
+
+class Text(Options, frozen=True):
+    """A part of the input that is text.
+
+    Attributes:
+        text: The text.
+    """
+
+    _private: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    text: str
+
+
+class LocalImage(Options, frozen=True):
+    """A part of the input that is an image on this machine.
+
+    Attributes:
+        path: The file. A relative path starts from the current directory, not from the thread's.
+    """
+
+    path: StrPath
+
+    def _check(self) -> None:
+        if "," in str(self.path):
+            raise self._error("path", "holds a comma, at which `codex exec --image` would split it")
+
+
+Input: TypeAlias = str | Sequence[Text | LocalImage]
+
+
+def split_input(given: Input) -> tuple[str, tuple[str, ...]]:
+    """The prompt and the paths of the images of a turn's input.
+
+    Texts are joined by an empty line, as in Codex's own SDKs.
+
+    Raises:
+        OptionError: It is something else, or there is no text in it: Codex starts no turn without.
+    """
+    parts = (given,) if isinstance(given, str) else given
+    texts: list[str] = []
+    images: list[str] = []
+    for at, part in enumerate(parts):
+        match part:
+            case str() | Text():
+                texts.append(part if isinstance(part, str) else part.text)
+            case LocalImage():
+                images.append(os.fspath(part.path))
+            case _:
+                raise OptionError(f"input[{at}]", "must be a Text or a LocalImage")
+    prompt = "\n\n".join(texts)
+    if not prompt.strip():
+        raise OptionError("input", "holds no text: Codex starts no turn without")
+    return prompt, tuple(images)
+
+
+class UncommittedChanges(Options, frozen=True):
+    """Review what is staged, changed or untracked."""
+
+
+class BaseBranch(Options, frozen=True):
+    """Review what the current branch adds to another.
+
+    Attributes:
+        branch: The other.
+    """
+
+    branch: str
+
+
+class Commit(Options, frozen=True):
+    """Review one commit.
+
+    Attributes:
+        sha: The commit.
+        title: What to call it in the review.
+    """
+
+    sha: str
+    title: str | None = None
+
+
+class CustomReview(Options, frozen=True):
+    """Review what the instructions say.
+
+    Attributes:
+        instructions: What to look at, and for what.
+    """
+
+    _private: ClassVar[frozenset[str]] = frozenset({"instructions"})
+
+    instructions: str
+
+    def _check(self) -> None:
+        if not self.instructions.strip():
+            raise self._error("instructions", "is blank: Codex starts no review without")
+
+
+ReviewTarget: TypeAlias = UncommittedChanges | BaseBranch | Commit | CustomReview
+
+
+class ThreadName(Options, frozen=True):
+    """A thread by the name it was given.
+
+    Attributes:
+        name: Its name.
+    """
+
+    name: str
+
+
+class LastThread(Options, frozen=True):
+    """The thread that was used last.
+
+    Attributes:
+        any_cwd: Whether threads that worked in other directories count.
+    """
+
+    any_cwd: bool = False
+
+
+def check_thread_id(thread_id: str) -> str:
+    """The id of a thread, if it can be one.
+
+    Raises:
+        OptionError: It is no UUID.
+    """
+    if not _UUID.fullmatch(str(thread_id)):
+        raise OptionError(
+            "thread_id", "must be a UUID: with anything else Codex would silently start another thread"
+        )
+    return thread_id
+
+
+def _check_variables(variables: Mapping[str, str], path: str) -> None:
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name):
+            raise OptionError(path, f"has the name {name!r}: letters, digits and _ make a variable's name")
+        if "\0" in value:
+            raise OptionError(f"{path}.{name}", "holds a NUL, which ends a variable's value")
