@@ -1,29 +1,37 @@
-# HTTP/1.1 on one accepted connection: h11 knows the protocol, this file moves its bytes. It also
-# knows how to break a connection, which is what a scripted model is sometimes asked to do.
+# HTTP/1.1 on one accepted connection: h11 knows the protocol, this file moves its bytes and sends the
+# model's answers, broken ones included. A connection whose other side leaves ends at once, even while
+# a reply is held back, so that a killed Codex leaves no socket behind.
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 
 import h11
+import msgspec
 import trio
 
-from codex_actors._data import Data
+from codex_actors.testing import _sse
+from codex_actors.testing._replies import Answer, Broken, Ending, Pause, Reply
+from codex_actors.testing._requests import ModelRequest
 
 # A prompt of several megabytes with images fits; a runaway sender does not.
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
-class Request(Data, frozen=True, kw_only=True):
-    """One request as it came."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    _private = frozenset({"headers", "body"})
+async def serve(
+    answer: Callable[[ModelRequest], Answer], serials: Iterator[int], stream: trio.SocketStream
+) -> None:
+    """Answers the requests of one connection until one side ends it."""
+    connection = HttpConnection(stream)
+    async with stream:
+        with suppress(trio.BrokenResourceError, h11.RemoteProtocolError):
+            while request := await connection.receive_request():
+                await _send(connection, answer(request), serials)
+                if not connection.can_go_on:
+                    return
 
 
 class HttpConnection:
@@ -37,18 +45,18 @@ class HttpConnection:
         self._stream = stream
         self._h11 = h11.Connection(h11.SERVER)
 
-    async def receive_request(self) -> Request | None:
+    async def receive_request(self) -> ModelRequest | None:
         """Waits for the next request; None when the other side is done."""
         if self._h11.our_state is h11.DONE:
             self._h11.start_next_cycle()
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None
-        return Request(
+        return ModelRequest(
             method=head.method.decode("ascii"),
-            target=head.target.decode("ascii"),
+            path=head.target.decode("ascii"),
             headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
-            body=await self._receive_body(),
+            body=_json_object(await self._receive_body()),
         )
 
     async def send_head(self, status: int, headers: Mapping[str, str]) -> None:
@@ -97,10 +105,12 @@ class HttpConnection:
                 raise h11.RemoteProtocolError("request body too large", error_status_hint=413)
         return bytes(body)
 
-    async def _next_event(self) -> h11.Event | type[h11.PAUSED]:
-        while (event := self._h11.next_event()) is h11.NEED_DATA:
+    async def _next_event(self) -> object:
+        while True:
+            event = self._h11.next_event()
+            if event is not h11.NEED_DATA:
+                return event
             self._h11.receive_data(await self._stream.receive_some(_CHUNK_BYTES))
-        return event
 
     async def _send(self, event: h11.Event) -> None:
         data = self._h11.send(event)
@@ -114,3 +124,48 @@ class HttpConnection:
         except trio.BrokenResourceError:
             pass
         return True
+
+
+async def _send(connection: HttpConnection, answer: Answer, serials: Iterator[int]) -> None:
+    if isinstance(answer, Reply):
+        await _stream(connection, answer, serials)
+        return
+    body = answer.body.encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **answer.headers}
+    await connection.send_head(answer.status, headers)
+    await connection.send_body(body)
+    await connection.send_end()
+
+
+async def _stream(connection: HttpConnection, reply: Reply, serials: Iterator[int]) -> None:
+    response_id = f"resp_{next(serials)}"
+    await connection.send_head(200, {"content-type": "text/event-stream", **reply.headers})
+    await connection.send_body(_sse.created(response_id))
+    for part in reply.parts:
+        if isinstance(part, Pause):
+            await connection.wait_or_lose(partial(trio.sleep, part.seconds))
+        elif isinstance(part, trio.Event):
+            await connection.wait_or_lose(part.wait)
+        else:
+            await connection.send_body(_sse.item_done(part, next(serials)))
+    await connection.send_body(_sse.ending(reply, response_id))
+    await _finish(connection, reply.ending)
+
+
+async def _finish(connection: HttpConnection, ending: Ending) -> None:
+    match ending:
+        case Broken(how="cut"):
+            pass
+        case Broken(how="reset"):
+            connection.reset()
+        case Broken(how="hang"):
+            await connection.wait_or_lose(trio.sleep_forever)
+        case _:
+            await connection.send_end()
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}

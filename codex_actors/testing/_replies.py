@@ -78,15 +78,15 @@ class Reply(Data, frozen=True, kw_only=True):
     _private = frozenset({"parts"})
 
 
-class HttpError(Data, frozen=True, kw_only=True):
-    """An answer that is no stream at all; made by `http_error`."""
+class HttpAnswer(Data, frozen=True, kw_only=True):
+    """An answer that is no stream; made by `http_error`."""
 
     status: int
     body: str
     headers: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
-Answer: TypeAlias = Reply | HttpError
+Answer: TypeAlias = Reply | HttpAnswer
 
 
 def reply(
@@ -154,7 +154,7 @@ def http_error(
     body: str | None = None,
     headers: Mapping[str, str] | None = None,
     **fields: object,
-) -> HttpError:
+) -> HttpAnswer:
     """Refuses a request with an HTTP status and the JSON error object that OpenAI sends.
 
     ``http_error(429, type="usage_limit_reached", resets_at=1893456000)`` or
@@ -168,7 +168,7 @@ def http_error(
         **fields: More fields of the error object, such as `type` and `code`.
     """
     error = {"message": message, **fields}
-    return HttpError(
+    return HttpAnswer(
         status=status,
         body=json.dumps({"error": error}) if body is None else body,
         headers=headers or {},
@@ -203,11 +203,7 @@ def rate_limit_headers(
 
 def message(text: str) -> Item:
     """The model says something."""
-    return {
-        "type": "message",
-        "role": "assistant",
-        "content": [{"type": "output_text", "text": text, "annotations": []}],
-    }
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
 
 
 def reasoning(*summary: str) -> Item:
@@ -263,6 +259,6 @@ def web_search(query: str) -> Item:
 
 
 def update_plan(steps: Mapping[str, Literal["pending", "in_progress", "completed"]]) -> Item:
-    """The model writes its to-do list; only a home with ``tools.update_plan.enabled = true`` has this tool."""
+    """The model writes its to-do list; a tool only where ``tools.update_plan.enabled = true``."""
     plan = [{"step": step, "status": status} for step, status in steps.items()]
     return function_call("update_plan", {"plan": plan})

@@ -3,12 +3,15 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from functools import reduce
+from typing import ClassVar, cast
 
 import msgspec
 import trio
 
 from codex_actors._data import Data
+
+_PATH = re.compile(r"/s/(?P<scenario>[^/?]+)/v1/(?P<endpoint>[^?]*)")
 
 # Codex's own words to the model about a command that was left running.
 _LEFT_RUNNING = re.compile(r"session ID (\d+)")
@@ -47,19 +50,29 @@ class ModelRequest(Data, frozen=True, kw_only=True):
 
     Attributes:
         method: The HTTP method.
-        path: The path with its query.
-        scenario: The name in the path (``/s/NAME/v1/...``); empty if there is none.
+        path: The path with its query: ``/s/SCENARIO/v1/ENDPOINT``.
         headers: The request headers, names in lower case.
         body: The JSON body; empty for a request without one.
     """
 
     method: str
     path: str
-    scenario: str
     headers: Mapping[str, str]
     body: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
 
     _private: ClassVar = frozenset({"headers", "body"})
+
+    @property
+    def scenario(self) -> str:
+        """The name of the scenario that is asked; empty if the path has none."""
+        found = _PATH.match(self.path)
+        return found["scenario"] if found else ""
+
+    @property
+    def endpoint(self) -> str:
+        """What is asked for, such as ``responses`` or ``models``; empty if the path names no scenario."""
+        found = _PATH.match(self.path)
+        return found["endpoint"] if found else ""
 
     @property
     def prompt(self) -> str:
@@ -77,9 +90,7 @@ class ModelRequest(Data, frozen=True, kw_only=True):
     @property
     def tool_outputs(self) -> tuple[str, ...]:
         """What the tools answered so far, in the whole conversation."""
-        return tuple(
-            _text(item.output) for item in self._read.input if item.type.endswith("_output")
-        )
+        return tuple(_text(item.output) for item in self._read.input if item.type.endswith("_output"))
 
     @property
     def session_id(self) -> int:
@@ -96,8 +107,12 @@ class ModelRequest(Data, frozen=True, kw_only=True):
 
     @property
     def instructions(self) -> str:
-        """The system prompt; empty for models that get it as an input item."""
-        return self._read.instructions or ""
+        """All that the developer says to the model: the system prompt, skills, permissions.
+
+        Newer models get it as input messages, older ones as a field of its own.
+        """
+        said = [_text(item.content) for item in self._read.input if item.role == "developer"]
+        return "\n".join([self._read.instructions or "", *said]).strip()
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -112,16 +127,13 @@ class ModelRequest(Data, frozen=True, kw_only=True):
     @property
     def turn_id(self) -> str:
         """The turn that asks; empty if the request does not say."""
-        return msgspec.json.decode(self.headers.get("x-codex-turn-metadata", "{}"), type=_TurnMetadata).turn_id
+        return msgspec.json.decode(
+            self.headers.get("x-codex-turn-metadata", "{}"), type=_TurnMetadata
+        ).turn_id
 
-    def field(self, *path: str) -> object:
+    def field(self, *path: str | int) -> object:
         """Looks up a value of the body, such as ``field("reasoning", "effort")``; None if it is not there."""
-        value: object = self.body
-        for name in path:
-            if not isinstance(value, Mapping):
-                return None
-            value = value.get(name)
-        return value
+        return reduce(_member, path, cast("object", self.body))
 
     @property
     def _read(self) -> _Body:
@@ -162,3 +174,10 @@ def _text(content: list[_Content] | str | None) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part.text for part in content or () if part.text)
+
+
+def _member(value: object, name: str | int) -> object:
+    try:
+        return cast("Mapping[str | int, object]", value)[name]
+    except (LookupError, TypeError):
+        return None

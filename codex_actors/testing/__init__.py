@@ -1,0 +1,90 @@
+"""Test what is built on Codex without a key, a network or luck: the real binary, a scripted model.
+
+`open_model_server` is the model, scripted with `message`, `shell`, `apply_patch` and the like;
+`codex_home` is a ready-made CODEX_HOME that points the real Codex to it. pytest finds the fixtures of
+`codex_actors.testing.pytest_plugin` by itself. The model needs the extra ``codex-actors[testing]``.
+
+Example::
+
+    async with open_model_server() as model:
+        fix = model.script("fix", shell("cat bug.py"), message("It is a typo."))
+        home = codex_home(path, fix.url)
+        ...  # run Codex with home.environment
+        assert "cat" in fix.requests[1].tool_outputs[0]
+"""
+
+from codex_actors.testing._home import CodexHome, codex_home
+from codex_actors.testing._model import ModelServer, On, Scenario, on, open_model_server
+from codex_actors.testing._replies import (
+    Broken,
+    Completed,
+    Failed,
+    HttpAnswer,
+    Incomplete,
+    Item,
+    Pause,
+    Reply,
+    apply_patch,
+    completed,
+    cut,
+    early_eof,
+    failed,
+    function_call,
+    hang,
+    http_error,
+    incomplete,
+    mcp_call,
+    message,
+    pause,
+    rate_limit_headers,
+    reasoning,
+    reply,
+    reset,
+    shell,
+    tool_call,
+    update_plan,
+    web_search,
+    write_stdin,
+)
+from codex_actors.testing._requests import ModelRequest, RequestLog
+
+__all__ = [
+    "Broken",
+    "CodexHome",
+    "Completed",
+    "Failed",
+    "HttpAnswer",
+    "Incomplete",
+    "Item",
+    "ModelRequest",
+    "ModelServer",
+    "On",
+    "Pause",
+    "Reply",
+    "RequestLog",
+    "Scenario",
+    "apply_patch",
+    "codex_home",
+    "completed",
+    "cut",
+    "early_eof",
+    "failed",
+    "function_call",
+    "hang",
+    "http_error",
+    "incomplete",
+    "mcp_call",
+    "message",
+    "on",
+    "open_model_server",
+    "pause",
+    "rate_limit_headers",
+    "reasoning",
+    "reply",
+    "reset",
+    "shell",
+    "tool_call",
+    "update_plan",
+    "web_search",
+    "write_stdin",
+]
