@@ -48,7 +48,14 @@ def test_the_sdist_holds_what_its_own_tests_need(dist: Path):
     [sdist] = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
-    assert {"pyproject.toml", "noxfile.py", "README.md", "LICENSE", "CHANGELOG.md", "tests/conftest.py"} <= names
+    assert {
+        "pyproject.toml",
+        "noxfile.py",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "tests/conftest.py",
+    } <= names
     assert not {name for name in names if name.startswith((".nox", ".git/", "build/"))}
 
 
