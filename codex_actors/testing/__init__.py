@@ -1,7 +1,8 @@
 """Test what is built on Codex without a key, a network or luck: the real binary, a scripted model.
 
 `open_model_server` is the model, scripted with `message`, `shell`, `apply_patch` and the like;
-`codex_home` is a ready-made CODEX_HOME that points the real Codex to it. pytest finds the fixtures of
+`codex_home` is a ready-made CODEX_HOME that points the real Codex to it; `fake_codex` is for what the
+real one cannot be made to do. pytest finds the fixtures of
 `codex_actors.testing.pytest_plugin` by itself. The model needs the extra ``codex-actors[testing]``.
 
 Example::
@@ -13,6 +14,20 @@ Example::
         assert "cat" in fix.requests[1].tool_outputs[0]
 """
 
+from codex_actors.testing._fake import (
+    Act,
+    closes_stdout,
+    complains,
+    dies,
+    exits,
+    fake_codex,
+    hangs,
+    ignores,
+    leaves_child,
+    reads_prompt,
+    replays,
+    writes,
+)
 from codex_actors.testing._home import CodexHome, codex_home
 from codex_actors.testing._model import ModelServer, On, Scenario, on, open_model_server
 from codex_actors.testing._replies import (
@@ -49,6 +64,7 @@ from codex_actors.testing._replies import (
 from codex_actors.testing._requests import ModelRequest, RequestLog
 
 __all__ = [
+    "Act",
     "Broken",
     "CodexHome",
     "Completed",
@@ -64,22 +80,32 @@ __all__ = [
     "RequestLog",
     "Scenario",
     "apply_patch",
+    "closes_stdout",
     "codex_home",
+    "complains",
     "completed",
     "cut",
+    "dies",
     "early_eof",
+    "exits",
     "failed",
+    "fake_codex",
     "function_call",
     "hang",
+    "hangs",
     "http_error",
+    "ignores",
     "incomplete",
+    "leaves_child",
     "mcp_call",
     "message",
     "on",
     "open_model_server",
     "pause",
     "rate_limit_headers",
+    "reads_prompt",
     "reasoning",
+    "replays",
     "reply",
     "reset",
     "shell",
@@ -87,4 +113,5 @@ __all__ = [
     "update_plan",
     "web_search",
     "write_stdin",
+    "writes",
 ]
