@@ -17,7 +17,7 @@ PACKAGE = Path(codex_actors.__file__).parent
 LAYERS = {
     "data": {"_data", "_toml", "errors", "events", "items", "options", "results"},
     "decisions": {"_failures", "_nursery", "_protocol", "_supervision"},
-    "transport": {"_process", "backends"},
+    "transport": {"_locks", "_process", "backends"},
     "actor": {"_actor"},
     "supervisor": {"_supervisor"},
     "API": {"_codex", "_pool", "_thread"},
