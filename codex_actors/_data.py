@@ -12,13 +12,22 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     _private: ClassVar[frozenset[str]] = frozenset()
 
     def __repr__(self) -> str:
-        fields = (f"{name}={self._shown(name)}" for name in self.__struct_fields__)
+        fields = (f"{name}={value!r}" for name, value in self.__rich_repr__())
         return f"{type(self).__name__}({', '.join(fields)})"
 
-    def _shown(self, name: str) -> str:
-        value: object = getattr(self, name)
-        if name not in self._private or not value:
-            return repr(value)
-        if isinstance(value, (str, bytes)):
-            return f"<{len(value)} hidden>"
-        return "<hidden>"
+    # rich asks for this instead of the repr, and structlog shows tracebacks, locals included, through rich.
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [
+            (name, _Hidden(value) if value and name in self._private else value) for name, value in fields
+        ]
+
+
+class _Hidden:
+    """Stands in a repr for what is not to be read there."""
+
+    def __init__(self, value: object) -> None:
+        self._size = f"{len(value)} " if isinstance(value, (str, bytes)) else ""
+
+    def __repr__(self) -> str:
+        return f"<{self._size}hidden>"
