@@ -73,7 +73,10 @@ _UNTRUSTED = "Not inside a trusted directory"
 _NO_THREAD = re.compile(r"no rollout found for thread id|[Nn]o (?:saved )?session found")
 _BUSY = "already has an active writer"
 _HOME = re.compile(r'CODEX_HOME points to "([^"]*)"|could not create PATH aliases: No such file')
-_PREAMBLE = ("Reading additional input from stdin", "Reading prompt from stdin", "WARNING: proceeding")
+# Chatter, and the lines of a config.toml that Codex quotes (``4 | key = ...``): they may hold a secret.
+_OMITTED = re.compile(
+    r"Reading additional input from stdin|Reading prompt from stdin|WARNING: proceeding|\s*\d* *\|"
+)
 
 
 def refusal(
@@ -101,5 +104,5 @@ def refusal(
 
 
 def _said(stderr_tail: str) -> str:
-    lines = [line for line in stderr_tail.splitlines() if not line.startswith(_PREAMBLE)]
+    lines = [line for line in stderr_tail.splitlines() if not _OMITTED.match(line)]
     return "\n".join(lines).strip()[-1000:] or "it did not say why"

@@ -81,6 +81,9 @@ __all__ = [
 
 Category: TypeAlias = Literal["config", "process", "communication", "turn"]
 
+# Most real-time signals have no name, but kill all the same.
+_SIGNAL_NAMES = {known.value: known.name for known in signal.Signals}
+
 
 class CodexError(Exception):
     """Anything that codex_actors raises.
@@ -364,13 +367,14 @@ class ProcessKilledError(ProcessExitedError):
     """A signal ended Codex's process before its turn did; not one of ours.
 
     Attributes:
-        signal: Which one.
+        signal: Its number; compares equal to `signal.SIGKILL` and the like.
     """
 
     def __init__(self, *, partial: "PartialResult", returncode: int, stderr_tail: str = "") -> None:
-        self.signal = signal.Signals(-returncode)
+        self.signal = -returncode
+        name = _SIGNAL_NAMES.get(self.signal, f"signal {self.signal}")
         super().__init__(
-            f"Codex was killed by {self.signal.name} before its turn ended",
+            f"Codex was killed by {name} before its turn ended",
             partial=partial,
             returncode=returncode,
             stderr_tail=stderr_tail,
