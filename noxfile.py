@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.2.9"
+nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "virtualenv"  # pip, and with it whatever mirror pip is set up for
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types"]
