@@ -179,7 +179,8 @@ async def open_model_server() -> AsyncGenerator[ModelServer]:
     server = ModelServer(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
     handler = partial(serve, server.answer, itertools.count(1))
     async with open_private_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, handler, [listener])
+        # Not serve_listeners' own nursery: what goes wrong in a script should come out as itself.
+        await nursery.start(partial(trio.serve_listeners, handler, [listener], handler_nursery=nursery))
         yield server
 
 

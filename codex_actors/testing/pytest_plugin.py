@@ -7,13 +7,14 @@ after another, and `codex_binary` is the real Codex, without which the test is s
 # Plugins are loaded before coverage starts, and in every pytest run of everyone who has the package
 # installed: so this file is short, and what it needs from extras is imported when a fixture is used.
 
-import importlib.util
 import os
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
 
+from codex_actors.backends._binary import find_codex
+from codex_actors.errors import CodexNotFoundError
 from codex_actors.testing import CodexHome, ModelServer, codex_home, open_model_server
 
 
@@ -36,11 +37,11 @@ def make_codex_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., C
 
 @pytest.fixture(scope="session")
 def codex_binary() -> Path:
-    """The real Codex: CODEX_ACTORS_TEST_BINARY, or the one that comes as a wheel."""
+    """The real Codex: CODEX_ACTORS_TEST_BINARY if that is set, else the one that the library finds."""
     chosen = os.environ.get("CODEX_ACTORS_TEST_BINARY")
-    if chosen:
-        return Path(chosen)
-    wheel = importlib.util.find_spec("codex_cli_bin")
-    if wheel is None or wheel.origin is None:
+    try:
+        return Path(find_codex(chosen))
+    except CodexNotFoundError:
+        if chosen:
+            raise
         pytest.skip("no real Codex: install codex-actors[codex] or set CODEX_ACTORS_TEST_BINARY")
-    return Path(wheel.origin).parent / "bin" / "codex"

@@ -60,38 +60,49 @@ class Client:
 
     async def next_event(self) -> object:
         while (event := self.http.next_event()) is h11.NEED_DATA:
-            self.http.receive_data(await self.stream.receive_some())
+            with trio.fail_after(10):
+                self.http.receive_data(await self.stream.receive_some())
         return event
 
     async def receive(self) -> Response:
+        response = await self.receive_head()
+        await self.read(response)
+        return response
+
+    async def receive_head(self) -> Response:
         head = await self.next_event()
         assert isinstance(head, h11.Response)
-        headers = {name.decode(): value.decode() for name, value in head.headers}
-        response = Response(head.status_code, headers)
+        return Response(head.status_code, {name.decode(): value.decode() for name, value in head.headers})
+
+    async def read(self, response: Response, until: bytes | None = None) -> None:
+        """Reads on, to the end of the body or as far as `until`."""
         try:
             while isinstance(event := await self.next_event(), h11.Data):
                 response.body += event.data
+                if until is not None and until in response.body:
+                    return
             response.complete = isinstance(event, h11.EndOfMessage)
         except h11.RemoteProtocolError:
             pass
         except trio.BrokenResourceError:
             response.reset = True
-        return response
 
     async def ask(self, scenario: Scenario, prompt: str = "do it", **headers: str) -> Response:
+        await self.send_prompt(scenario, prompt, **headers)
+        return await self.receive()
+
+    async def send_prompt(self, scenario: Scenario, prompt: str = "do it", **headers: str):
         body = json.dumps({"model": "gpt-5.5", "input": [said(prompt)]}).encode()
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         await self.send("POST", urlsplit(scenario.url).path + "/responses", body, names)
-        return await self.receive()
 
 
 @asynccontextmanager
 async def open_client(url: str) -> AsyncGenerator[Client]:
     port = urlsplit(url).port
     assert port is not None
-    with trio.fail_after(10):
-        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            yield Client(stream)
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        yield Client(stream)
 
 
 def said(text: str, role: str = "user") -> dict[str, object]:
