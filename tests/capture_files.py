@@ -12,6 +12,7 @@ class Capture(NamedTuple):
 
     name: str
     returncode: int
+    events: tuple[str, ...]  # such as ``item.completed:agent_message``
     stdout: bytes
     stderr: str
 
@@ -25,10 +26,11 @@ def _read_all() -> tuple[Capture, ...]:
         rows = list(csv.DictReader(index, delimiter="\t", quoting=csv.QUOTE_NONE))
     return tuple(
         Capture(
-            row["name"],
-            int(row["exit"]),
-            _bytes_of(row["name"], "jsonl"),
-            _bytes_of(row["name"], "stderr").decode(),
+            name=row["name"],
+            returncode=int(row["exit"]),
+            events=tuple(filter(None, row["events"].split(" > "))),
+            stdout=_bytes_of(row["name"], "jsonl"),
+            stderr=_bytes_of(row["name"], "stderr").decode(),
         )
         for row in rows
     )
