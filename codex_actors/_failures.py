@@ -41,7 +41,7 @@ _CONNECTION = re.compile(r"^stream (?:disconnected|closed) before|[Cc]onnection 
 
 
 def turn_failure(
-    reason: str, *, partial: PartialResult, returncode: int, stderr_tail: str
+    reason: str, *, partial: PartialResult, returncode: int | None, stderr_tail: str
 ) -> errors.TurnFailedError:
     """The error for the message of a ``turn.failed``."""
     status = _STATUS.search(reason)

@@ -13,7 +13,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from typing import IO
 
 import structlog
 import trio
@@ -49,14 +50,18 @@ def translate_os_errors(path: str) -> Generator[None]:
 @contextmanager
 def open_anonymous_file(data: bytes) -> Generator[int]:
     """Open a descriptor with `data` behind it that leaves nothing to clean up, even after a crash."""
-    if sys.platform == "linux":
-        file = open(os.memfd_create("codex_actors"), "w+b")  # noqa: PTH123, SIM115 - closed below
-    else:  # pragma: no cover - the tests run on Linux
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-    with file:
-        file.write(data)
-        file.seek(0)
+    with ExitStack() as files:
+        with translate_os_errors("a turn"):
+            file = files.enter_context(_anonymous_file())
+            file.write(data)
+            file.seek(0)
         yield file.fileno()
+
+
+def _anonymous_file() -> IO[bytes]:
+    if sys.platform == "linux":
+        return open(os.memfd_create("codex_actors"), "w+b")  # noqa: PTH123 - a descriptor has no path
+    return tempfile.TemporaryFile()  # pragma: no cover - the tests run on Linux
 
 
 class Process:
@@ -96,11 +101,6 @@ class Process:
         """The last of what it wrote to stderr, decoded leniently."""
         return self._stderr_tail.decode(errors="replace")
 
-    @property
-    def grace_ends(self) -> float | None:
-        """When an interrupted process is to be killed, on trio's clock; None before `interrupt`."""
-        return self._grace_ends
-
     async def receive_some(self) -> bytes:
         """Read from stdout; empty once all that the process wrote was read.
 
@@ -120,32 +120,32 @@ class Process:
         """Wait until the process is gone."""
         await self._process.wait()
 
-    def interrupt(self) -> None:
-        """Ask the process to stop; from the first call on it has `interrupt_seconds` to do so."""
+    async def stop(self) -> None:
+        """`end` the process and read what is left, when nobody else does any more."""
+        async with open_private_nursery() as nursery:
+            # Codex is deaf to SIGINT while it is blocked on its stdout.
+            nursery.start_soon(self._discard_stdout)
+            nursery.start_soon(self.drain_stderr)
+            await self.end()
+        self._read_stderr()
+
+    async def end(self) -> None:
+        """Interrupt the process, and kill it if it has not stopped `interrupt_seconds` later.
+
+        Somebody must go on reading its output meanwhile.
+        """
+        if self._process.poll() is not None:
+            return
         if self._grace_ends is None:
             self._grace_ends = trio.current_time() + self._interrupt_seconds
             self._process.send_signal(signal.SIGINT)
-
-    async def stop(self) -> None:
-        """Interrupt the process if it still runs, and kill it if that does not help."""
-        if self._process.poll() is None:
-            self.interrupt()
-            with trio.move_on_at(self._grace_ends or 0):
-                await self._drain_until_exit()
-        if self._process.poll() is None:
-            self._process.kill()
-            with trio.move_on_after(self._kill_seconds):
-                await self._process.wait()
+        with trio.move_on_at(self._grace_ends):
+            await self._process.wait()
+        self._process.kill()
+        with trio.move_on_after(self._kill_seconds):
+            await self._process.wait()
         if self._process.poll() is None:  # pragma: no cover - a process stuck in the kernel cannot be made
             _log.error("process.stuck", pid=self.pid, wait_seconds=self._kill_seconds)
-        self._read_stderr()
-
-    async def _drain_until_exit(self) -> None:
-        # Codex is deaf to SIGINT while it is blocked on its stdout.
-        async with open_private_nursery() as nursery:
-            nursery.start_soon(self._discard_stdout)
-            nursery.start_soon(self.drain_stderr)
-            await self._process.wait()
 
     @trio.lowlevel.enable_ki_protection
     async def _discard_stdout(self) -> None:

@@ -263,17 +263,18 @@ class TurnState:
         self,
         *,
         timings: Timings,
-        returncode: int,
-        stderr_tail: str,
-        thread_id: str,
-        codex_home: str,
+        returncode: int | None,
+        stderr_tail: str = "",
+        thread_id: str = "",
+        codex_home: str = "",
         dropped_events: int = 0,
     ) -> TurnResult:
         """Decide what became of the turn, once its process is gone.
 
         Args:
             timings: How long it took.
-            returncode: The process's exit status; negative is a signal number.
+            returncode: The process's exit status; negative is a signal number; None, for a turn that has
+                `ended`, if nobody stayed to see it.
             stderr_tail: The last of its stderr.
             thread_id: The thread that was asked for, however it was named.
             codex_home: The CODEX_HOME it was asked for in.
@@ -289,21 +290,18 @@ class TurnState:
             facts: dict[str, Any] = msgspec.structs.asdict(partial)
             facts["thread_id"] = self.thread_id or ""
             return TurnResult(**facts)
-        if returncode > 0 and not self._heard:
-            raise refusal(
-                returncode=returncode, stderr_tail=stderr_tail, thread_id=thread_id, codex_home=codex_home
-            )
-        raise self._failure(partial, returncode, stderr_tail)
-
-    def _failure(self, partial: PartialResult, returncode: int, stderr_tail: str) -> errors.TurnError:
         if self._failed is not None:
-            return turn_failure(
-                self._failed.error.message, partial=partial, returncode=returncode, stderr_tail=stderr_tail
+            reason = self._failed.error.message
+            raise turn_failure(reason, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
+        status = returncode or 0
+        if status > 0 and not self._heard:
+            raise refusal(
+                returncode=status, stderr_tail=stderr_tail, thread_id=thread_id, codex_home=codex_home
             )
-        if returncode < 0:
-            return errors.ProcessKilledError(partial=partial, returncode=returncode, stderr_tail=stderr_tail)
-        kind, message = self._silent_end(returncode)
-        return kind(message, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
+        if status < 0:
+            raise errors.ProcessKilledError(partial=partial, returncode=status, stderr_tail=stderr_tail)
+        kind, message = self._silent_end(status)
+        raise kind(message, partial=partial, returncode=status, stderr_tail=stderr_tail)
 
     def _silent_end(self, returncode: int) -> tuple[type[errors.TurnError], str]:
         if returncode == PANIC_STATUS:

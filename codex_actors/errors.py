@@ -28,8 +28,9 @@
     │   ├── StreamTruncatedError          exit status 0 and no terminal event
     │   ├── ErrorEventError               an error event, exit status 0 and no terminal event
     │   ├── TurnTimeoutError              a deadline of ours
-    │   └── TurnInterruptedError          somebody called `Turn.interrupt`
-    └── RuntimeClosedError                the caller: the runtime is not open
+    │   └── TurnInterruptedError          its holder interrupted or left it
+    ├── RuntimeClosedError                the caller: the runtime is not open
+    └── TurnRunningError                  the caller: the turn has no result yet
 
 Every error has a `category` (``config``, ``process``, ``communication`` or ``turn``) and says whether
 repeating the same call may help (`retryable`). What the message says is in attributes too.
@@ -73,6 +74,7 @@ __all__ = [
     "TurnError",
     "TurnFailedError",
     "TurnInterruptedError",
+    "TurnRunningError",
     "TurnTimeoutError",
     "UnsupportedVersionError",
     "UntrustedDirectoryError",
@@ -441,8 +443,18 @@ class TurnTimeoutError(TurnError):
 
 
 class TurnInterruptedError(TurnError):
-    """The turn was interrupted by `Turn.interrupt`; the thread can be resumed."""
+    """The turn's holder called `Turn.interrupt` or left its block; the thread can be resumed."""
 
 
 class RuntimeClosedError(CodexError):
-    """The runtime is not open: use it inside its ``async with`` block."""
+    """The runtime is not open."""
+
+    def __init__(self) -> None:
+        super().__init__("the runtime is not open: use it inside `async with Codex() as codex:`")
+
+
+class TurnRunningError(CodexError):
+    """The turn's result was asked for before there was one."""
+
+    def __init__(self) -> None:
+        super().__init__("the turn has not ended: take its events first, or `await turn.wait_result()`")

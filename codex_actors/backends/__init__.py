@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol, TypeAlias
 import trio
 
 from codex_actors._data import Data
+from codex_actors._protocol import TurnState
 from codex_actors.events import Event
 from codex_actors.options import CodexOptions, ReviewTarget, ThreadOptions, TurnOptions
 from codex_actors.results import TurnResult
@@ -83,7 +84,6 @@ class TurnRequest(Data, frozen=True, kw_only=True):
         codex: The runtime's options.
         thread: The thread's options.
         turn: The turn's own options.
-        keep_items: How many completed items the result keeps; None keeps all.
     """
 
     _private: ClassVar = frozenset({"prompt"})
@@ -94,7 +94,6 @@ class TurnRequest(Data, frozen=True, kw_only=True):
     codex: CodexOptions
     thread: ThreadOptions
     turn: TurnOptions
-    keep_items: int | None = None
 
 
 class Backend(Protocol):
@@ -103,6 +102,7 @@ class Backend(Protocol):
     async def run_turn(
         self,
         request: TurnRequest,
+        state: TurnState,
         deliver: Callable[[list[Event]], Awaitable[None]],
         interrupted: trio.Event,
     ) -> TurnResult:
@@ -112,6 +112,7 @@ class Backend(Protocol):
 
         Args:
             request: What to run.
+            state: Takes every event before it is delivered, and decides the outcome.
             deliver: Takes the events in the order they came, in batches; it may block, and then the
                 turn's output waits in bounded space.
             interrupted: Set when the turn is to be stopped gracefully. Everything said by then is

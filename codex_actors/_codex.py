@@ -1,0 +1,96 @@
+# The runtime people open. The nursery behind it is small on purpose: it starts actors and ends them.
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from codex_actors._nursery import open_private_nursery
+from codex_actors._runner import CodexStatistics, TurnRunner
+from codex_actors._thread import Thread
+from codex_actors.backends import Backend, ForkThread, NewThread, ResumeThread, Start
+from codex_actors.backends.exec import ExecBackend
+from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, check_thread_id
+
+_DEFAULTS = CodexOptions()
+_THREAD_DEFAULTS = ThreadOptions()
+
+
+class Codex:
+    """The runtime: open it with ``async with``, start threads, run turns.
+
+    Leaving the block ends every turn that still runs, gracefully first; when it is left, nothing of any
+    turn lives any more. Your own exceptions leave the block as they are.
+
+    Args:
+        options: What holds for every turn.
+        backend: The way to reach Codex; None is a ``codex exec`` process for each turn.
+    """
+
+    def __init__(self, options: CodexOptions | None = None, *, backend: Backend | None = None) -> None:
+        self._runner = TurnRunner(options or _DEFAULTS, backend or ExecBackend())
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._runner.nursery = await self._exit.enter_async_context(open_private_nursery())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        self._runner.nursery = None
+        return await self._exit.__aexit__(exc_type, exc, traceback)
+
+    def start_thread(self, options: ThreadOptions | None = None) -> Thread:
+        """Begin a conversation. Codex hears of it with the first turn.
+
+        Args:
+            options: What holds for every turn of the thread.
+        """
+        return self._thread(NewThread(), options)
+
+    def resume_thread(
+        self, thread: str | ThreadName | LastThread, options: ThreadOptions | None = None
+    ) -> Thread:
+        """Go on with a conversation that is on record in CODEX_HOME. Codex hears of it with the next turn.
+
+        Args:
+            thread: Its id (a UUID), its name, or the one used last.
+            options: What holds for every turn of the thread from here on.
+
+        Raises:
+            OptionError: The id is no UUID.
+            ThreadNotFoundError: No thread has that name, or there is none.
+        """
+        return self._thread(ResumeThread(thread_id=self._thread_id(thread, options)), options)
+
+    def fork_thread(
+        self, thread: str | ThreadName | LastThread, options: ThreadOptions | None = None
+    ) -> Thread:
+        """Begin a conversation that remembers another one, which stays as it is.
+
+        Args:
+            thread: The other's id (a UUID), its name, or the one used last.
+            options: What holds for every turn of the new thread.
+
+        Raises:
+            OptionError: The id is no UUID.
+            ThreadNotFoundError: No thread has that name, or there is none.
+        """
+        return self._thread(ForkThread(thread_id=self._thread_id(thread, options)), options)
+
+    def statistics(self) -> CodexStatistics:
+        """Count the turns of this runtime."""
+        return self._runner.statistics()
+
+    def _thread(self, start: Start, options: ThreadOptions | None) -> Thread:
+        return Thread(self._runner, self._runner.conversation(start, options or _THREAD_DEFAULTS))
+
+    def _thread_id(self, thread: str | ThreadName | LastThread, options: ThreadOptions | None) -> str:
+        if isinstance(thread, str):
+            return check_thread_id(thread)
+        cwd = options.cwd if options else None
+        return self._runner.find_thread(thread, Path(cwd or "."))

@@ -1,0 +1,106 @@
+# One turn at a time per thread. Codex refuses a second one ("already has an active writer") where users
+# expect to wait, so we queue before Codex is asked: within the runtime by a trio lock, which is fair and
+# immediate; across processes by a file lock, which dies with its holder however that dies.
+
+import fcntl
+import os
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Literal
+from weakref import WeakValueDictionary
+
+import trio
+
+from codex_actors import errors
+
+_FOLDER = "codex-actors-locks"
+# Other processes cannot wake us when they let go; twenty looks a second cost nothing beside a turn.
+_LOOK_SECONDS = 0.05
+
+
+class ThreadLocks:
+    """The locks of all threads of one CODEX_HOME.
+
+    Args:
+        codex_home: The directory.
+        when_busy: Whether to wait for a thread's turn to end or to refuse at once.
+        thread_seconds: How long to wait.
+    """
+
+    def __init__(
+        self, codex_home: Path, *, when_busy: Literal["wait", "refuse"], thread_seconds: float
+    ) -> None:
+        self._folder = codex_home / _FOLDER
+        self._seconds = thread_seconds if when_busy == "wait" else 0
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+
+    def of_thread(self, thread_id: str) -> trio.Lock:
+        """The lock that this runtime's turns on a thread share."""
+        return self._locks.setdefault(thread_id, trio.Lock())
+
+    def adopt(self, thread_id: str, lock: trio.Lock) -> None:
+        """Let the lock of a thread that had no id yet be that of its id."""
+        self._locks.setdefault(thread_id, lock)
+
+    @asynccontextmanager
+    async def hold(self, lock: trio.Lock) -> AsyncGenerator[None]:
+        """Hold a thread within this runtime.
+
+        Raises:
+            ThreadBusyError: It was not free in time, or at once where waiting is not wanted.
+        """
+        try:
+            lock.acquire_nowait()
+        except trio.WouldBlock:
+            with trio.move_on_after(self._seconds) as waiting:
+                await lock.acquire()
+            if waiting.cancelled_caught:
+                raise _busy("", "this runtime") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    async def hold_file(self, held: ExitStack, thread_id: str) -> None:
+        """Hold a thread against other processes until `held` is closed.
+
+        Raises:
+            ThreadBusyError: It was not free in time, or at once where waiting is not wanted.
+            CodexHomeError: The lock's file cannot be made.
+        """
+        give_up_at = trio.current_time() + self._seconds
+        while not self.hold_file_nowait(held, thread_id):
+            if trio.current_time() >= give_up_at:
+                raise _busy(thread_id, "another process")
+            await trio.sleep(_LOOK_SECONDS)
+
+    def hold_file_nowait(self, held: ExitStack, thread_id: str) -> bool:
+        """As `hold_file`, but returns whether that was possible at once."""
+        path = self._folder / f"{thread_id}.lock"
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise errors.CodexHomeError(
+                str(self._folder.parent), f"cannot be written: {exc.strerror}"
+            ) from exc
+        if _locked(fd, path):
+            held.callback(os.close, fd)
+            held.callback(path.unlink)
+            return True
+        os.close(fd)
+        return False
+
+
+def _locked(fd: int, path: Path) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it before may have removed the file that we had already opened.
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _busy(thread_id: str, holder: str) -> errors.ThreadBusyError:
+    return errors.ThreadBusyError(f"{holder} has a turn running on thread {thread_id}".rstrip(), thread_id)

@@ -1,0 +1,235 @@
+# Runs turns: one actor per turn, all in the runtime's nursery. An actor never raises: what became of its
+# turn is told to the turn's holder, on the line they await.
+
+import os
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from codex_actors import errors
+from codex_actors._data import Data
+from codex_actors._locks import ThreadLocks
+from codex_actors._protocol import TurnState
+from codex_actors._turn import Turn, TurnActor
+from codex_actors._usage import UsageBook, difference
+from codex_actors.backends import Backend, ResumeThread, ReviewChanges, Start, TurnRequest
+from codex_actors.backends._home import find_home, find_last_thread, find_thread_by_name
+from codex_actors.events import Event, Usage
+from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, TurnOptions
+from codex_actors.results import Timings, TurnResult, TurnUsage
+
+
+class Conversation:
+    """What a `Thread` and its turns share: how the next turn starts, and whose turn it is."""
+
+    def __init__(self, start: Start, options: ThreadOptions, lock: trio.Lock) -> None:
+        self.start = start
+        self.options = options
+        self.lock = lock
+
+    @property
+    def thread_id(self) -> str | None:
+        """The id by which the next turn resumes the thread; None before its first turn has one."""
+        return self.start.thread_id if isinstance(self.start, ResumeThread) else None
+
+
+class Question(Data, frozen=True, kw_only=True):
+    """What a turn is asked."""
+
+    prompt: str
+    images: tuple[str, ...]
+    options: TurnOptions
+    keep_items: int | None
+
+
+class CodexStatistics(Data, frozen=True, kw_only=True):
+    """What a runtime is doing and has done.
+
+    Attributes:
+        turns_running: Turns whose actor lives, those that wait for their thread not included.
+        turns_started: Turns that had their thread.
+        turns_completed: Turns that completed.
+        turns_failed: Turns that ended in any other way.
+    """
+
+    turns_running: int
+    turns_started: int
+    turns_completed: int
+    turns_failed: int
+
+
+class TurnRunner:
+    """Starts turns and sees them end.
+
+    Args:
+        options: The runtime's options.
+        backend: The way to Codex.
+    """
+
+    def __init__(self, options: CodexOptions, backend: Backend) -> None:
+        self.nursery: trio.Nursery | None = None
+        self._options = options
+        self._backend = backend
+        self._codex_home = find_home(options, os.environ)
+        self._locks = ThreadLocks(
+            self._codex_home,
+            when_busy=options.when_busy,
+            thread_seconds=options.deadlines.thread_seconds,
+        )
+        self._usage = UsageBook(self._codex_home)
+        self._counts = Counter[str]()
+
+    def statistics(self) -> CodexStatistics:
+        """Count turns."""
+        ended = self._counts["completed"] + self._counts["failed"]
+        return CodexStatistics(
+            turns_running=self._counts["started"] - ended,
+            turns_started=self._counts["started"],
+            turns_completed=self._counts["completed"],
+            turns_failed=self._counts["failed"],
+        )
+
+    def find_thread(self, thread: ThreadName | LastThread, cwd: Path) -> str:
+        """The id of a thread that is on record in CODEX_HOME.
+
+        Raises:
+            ThreadNotFoundError: There is none.
+        """
+        match thread:
+            case ThreadName(name=name):
+                found, asked = find_thread_by_name(self._codex_home, name), f"named {name!r}"
+            case LastThread(any_cwd=any_cwd):
+                found = find_last_thread(self._codex_home, None if any_cwd else cwd)
+                asked = "at all" if any_cwd else f"that worked in {cwd}"
+        if found is None:
+            raise errors.ThreadNotFoundError(f"no thread {asked} in CODEX_HOME {self._codex_home}", asked)
+        return found
+
+    def conversation(self, start: Start, options: ThreadOptions) -> Conversation:
+        """Begin to keep track of a thread."""
+        lock = self._locks.of_thread(start.thread_id) if isinstance(start, ResumeThread) else trio.Lock()
+        return Conversation(start, options, lock)
+
+    @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
+    async def open_turn(self, conversation: Conversation, question: Question) -> AsyncGenerator[Turn]:
+        """Start a turn as soon as its thread is free; leaving the block ends it.
+
+        Raises:
+            RuntimeClosedError: The runtime is not open.
+            ThreadBusyError: The thread was not free in time.
+        """
+        if self.nursery is None:
+            raise errors.RuntimeClosedError
+        self._check_codex_home()
+        actor = TurnActor()
+        await self.nursery.start(self._run_actor, actor, conversation, question)
+        try:
+            yield Turn(actor)
+        finally:
+            actor.scope.cancel()
+            with trio.CancelScope(shield=True):  # bounded: the actor's own steps are
+                await actor.gone.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_actor(
+        self,
+        actor: TurnActor,
+        conversation: Conversation,
+        question: Question,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        try:
+            async with self._locks.hold(conversation.lock):
+                with ExitStack() as held:
+                    if conversation.thread_id is not None:
+                        await self._locks.hold_file(held, conversation.thread_id)
+                    task_status.started()
+                    await self._run_turn(actor, conversation, question, held)
+        finally:  # after the thread is free: whoever gets the outcome may ask again at once
+            actor.finish()
+
+    def _check_codex_home(self) -> None:
+        if not self._codex_home.is_dir():
+            problem = "is no directory: create it, or log in with `codex login`"
+        elif not os.access(self._codex_home, os.W_OK):
+            problem = "cannot be written"
+        else:
+            return
+        raise errors.CodexHomeError(str(self._codex_home), problem)
+
+    async def _run_turn(
+        self, actor: TurnActor, conversation: Conversation, question: Question, held: ExitStack
+    ) -> None:
+        state = TurnState(
+            read_only=conversation.options.sandbox == "read-only",
+            review=isinstance(conversation.start, ReviewChanges),
+            keep_items=question.keep_items,
+        )
+        self._counts["started"] += 1
+        outcome: TurnResult | Exception | None = None
+        try:
+            with actor.scope:
+                outcome = await self._ask(actor, state, conversation, question, held)
+        finally:
+            actor.outcome = outcome or _cut_short(state)
+            self._counts["completed" if isinstance(actor.outcome, TurnResult) else "failed"] += 1
+
+    async def _ask(
+        self,
+        actor: TurnActor,
+        state: TurnState,
+        conversation: Conversation,
+        question: Question,
+        held: ExitStack,
+    ) -> TurnResult | Exception:
+        async def deliver(events: list[Event]) -> None:
+            if actor.thread_id is None and state.thread_id is not None:
+                actor.thread_id = state.thread_id
+                self._learn_thread(conversation, state.thread_id, held)
+            await actor.put_batch(events)
+
+        request = TurnRequest(
+            start=conversation.start,
+            prompt=question.prompt,
+            images=question.images,
+            codex=self._options,
+            thread=conversation.options,
+            turn=question.options,
+        )
+        used_before = self._usage.before(conversation.start)
+        try:
+            result = await self._backend.run_turn(request, state, deliver, actor.interrupted)
+        except Exception as exc:  # noqa: BLE001 - also a bug of ours is the holder's to see, not the runtime's
+            return exc
+        return self._with_usage(result, used_before)
+
+    def _learn_thread(self, conversation: Conversation, thread_id: str, held: ExitStack) -> None:
+        if conversation.thread_id is None and not isinstance(conversation.start, ReviewChanges):
+            conversation.start = ResumeThread(thread_id=thread_id)
+            self._locks.adopt(thread_id, conversation.lock)
+            self._locks.hold_file_nowait(held, thread_id)
+
+    def _with_usage(self, result: TurnResult, used_before: Usage | None) -> TurnResult:
+        used = result.usage.thread
+        if used is None:
+            return result
+        self._usage.after(result.thread_id, used)
+        usage = TurnUsage(thread=used, turn=difference(used, used_before))
+        return msgspec.structs.replace(result, usage=usage)
+
+
+def _cut_short(state: TurnState) -> TurnResult | Exception:
+    """What became of a turn whose holder left before its process was gone."""
+    if not state.ended:
+        partial = state.partial(timings=Timings())
+        return errors.TurnInterruptedError("the turn was left before it ended", partial=partial)
+    try:
+        return state.outcome(timings=Timings(), returncode=None)
+    except errors.CodexError as exc:
+        return exc

@@ -1,0 +1,132 @@
+# What users ask: a conversation, one turn at a time.
+
+import os
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from codex_actors import errors
+from codex_actors._runner import Conversation, Question, TurnRunner
+from codex_actors._turn import Turn
+from codex_actors.backends import ReviewChanges
+from codex_actors.options import (
+    CustomReview,
+    Input,
+    ReviewTarget,
+    ThreadOptions,
+    TurnOptions,
+    split_input,
+)
+from codex_actors.results import TurnResult
+
+# What a streamed turn's result keeps of its items: enough to see how it ended.
+_STREAMED_ITEMS = 32
+_NO_OPTIONS = TurnOptions()
+
+
+class Thread:
+    """A conversation with Codex; `Codex.start_thread` and its kin hand it out.
+
+    A thread has one turn at a time, in this runtime and in every process that uses this library; a
+    second one waits or is refused, as `CodexOptions.when_busy` says.
+    """
+
+    def __init__(self, runner: TurnRunner, conversation: Conversation) -> None:
+        self._runner = runner
+        self._conversation = conversation
+
+    @property
+    def id(self) -> str | None:
+        """The thread's id, by which it can be resumed; None before its first turn has started."""
+        return self._conversation.thread_id
+
+    @property
+    def options(self) -> ThreadOptions:
+        """What holds for every turn of the thread."""
+        return self._conversation.options
+
+    async def run(self, input: Input, options: TurnOptions | None = None) -> TurnResult:  # noqa: A002 - Codex's word
+        """Ask, wait for the turn to complete, and return what it came to, with all of its items.
+
+        Cancelling interrupts Codex, gracefully first, and returns when nothing of the turn lives any more.
+
+        Args:
+            input: Text, or parts of text and local images.
+            options: What holds for this turn only.
+
+        Raises:
+            OptionError: The input or an option cannot work; nothing was started.
+            ThreadError: The thread is busy, unknown, or another one was started.
+            SetupError: This machine or configuration cannot run Codex.
+            TurnError: The turn did not complete; the error carries what it had done.
+        """
+        async with self._runner.open_turn(self._conversation, self._question(input, options, None)) as turn:
+            return await turn.wait_result()
+
+    def run_streamed(
+        self,
+        input: Input,  # noqa: A002 - Codex's word
+        options: TurnOptions | None = None,
+    ) -> AbstractAsyncContextManager[Turn]:
+        """Ask and follow the turn: ``async with thread.run_streamed(...) as turn: async for event in turn``.
+
+        Leaving the block early interrupts Codex as cancelling does; when the block is left, nothing of the
+        turn lives any more. The result keeps the last 32 items.
+
+        Args:
+            input: Text, or parts of text and local images.
+            options: What holds for this turn only.
+
+        Raises:
+            OptionError: The input or an option cannot work; nothing was started.
+            ThreadBusyError: The thread is busy.
+        """
+        return self._runner.open_turn(self._conversation, self._question(input, options, _STREAMED_ITEMS))
+
+    async def review(self, target: ReviewTarget, options: TurnOptions | None = None) -> TurnResult:
+        """Have code reviewed, with this thread's options; the findings are the final response.
+
+        Codex reviews in a conversation of its own: this thread neither knows of the review nor is it
+        known to it, and need not be free. Codex counts no tokens for reviews.
+
+        Args:
+            target: What to review.
+            options: What holds for this turn only.
+
+        Raises:
+            OptionError: An option cannot work; nothing was started.
+            SetupError: This machine or configuration cannot run Codex.
+            TurnError: The review did not complete.
+        """
+        own = self._runner.conversation(ReviewChanges(target=target), self.options)
+        prompt = target.instructions if isinstance(target, CustomReview) else ""
+        question = Question(prompt=prompt, images=(), options=options or _NO_OPTIONS, keep_items=None)
+        _check_directories(self.options)
+        async with self._runner.open_turn(own, question) as turn:
+            return await turn.wait_result()
+
+    def _question(self, given: Input, options: TurnOptions | None, keep_items: int | None) -> Question:
+        prompt, images = split_input(given)
+        _check_directories(self.options)
+        return Question(
+            prompt=prompt,
+            images=tuple(map(_checked_image, images)),
+            options=options or _NO_OPTIONS,
+            keep_items=keep_items,
+        )
+
+
+def _checked_image(path: str) -> str:
+    # Codex itself goes on without an image that it cannot read, and says nothing.
+    if not os.access(path, os.R_OK) or not Path(path).is_file():
+        raise errors.OptionError("LocalImage.path", f"there is no readable file {path}")
+    return os.path.abspath(path)  # noqa: PTH100 - the path as it was named, only absolute
+
+
+def _check_directories(options: ThreadOptions) -> None:
+    named = [
+        ("cwd", options.cwd),
+        *(("additional_directories", path) for path in options.additional_directories),
+    ]
+    for field, path in named:
+        if path is not None and not Path(path).is_dir():
+            raise errors.OptionError(f"ThreadOptions.{field}", f"there is no directory {os.fspath(path)}")

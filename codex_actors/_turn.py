@@ -1,0 +1,110 @@
+# A turn seen from both ends: its actor puts batches in and settles the outcome, its holder takes events
+# out. One hop through the channel costs twenty times a decode, so a hop carries a batch.
+
+from collections.abc import Iterator
+from typing import Self
+
+import trio
+
+from codex_actors import errors
+from codex_actors.events import Event
+from codex_actors.results import TurnResult
+
+# A batch is what one read brought, at most 64 KiB of lines. Two let reading and taking overlap.
+_MAX_BATCHES = 2
+
+
+class Turn:
+    """One prompt and all that it causes; `Thread.run_streamed` hands it out.
+
+    ``async for event in turn`` yields every event as Codex says it. The loop ends when the turn has
+    completed and its process is gone; if the turn did not complete, the loop raises the `CodexError` that
+    says why. Events that nobody takes wait in bounded space, and then with Codex. Cancelling the loop
+    loses no event. Taking an event passes a checkpoint only where it has to wait for a new batch.
+    """
+
+    def __init__(self, actor: "TurnActor") -> None:
+        self._actor = actor
+        self._batch: Iterator[Event] = iter(())
+
+    @property
+    def thread_id(self) -> str | None:
+        """The thread's id; None until Codex has named it."""
+        return self._actor.thread_id
+
+    @property
+    def result(self) -> TurnResult:
+        """What the turn came to.
+
+        Raises:
+            CodexError: The turn did not complete; the same error that the loop raises.
+            TurnRunningError: The turn has not ended; take its events, or `wait_result`.
+        """
+        match self._actor.outcome:
+            case TurnResult() as result:
+                return result
+            case None:
+                raise errors.TurnRunningError
+            case error:
+                raise error
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        for event in self._batch:
+            return event
+        batch = await self._actor.next_batch()
+        if batch is None:
+            self.result  # noqa: B018 - raises what there is to raise
+            raise StopAsyncIteration
+        self._batch = iter(batch)
+        return next(self._batch)
+
+    async def wait_result(self) -> TurnResult:
+        """Let the remaining events go by and return the result.
+
+        Raises:
+            CodexError: The turn did not complete.
+        """
+        self._batch = iter(())
+        while await self._actor.next_batch() is not None:
+            pass
+        return self.result
+
+    def interrupt(self) -> None:
+        """Ask Codex to stop, gracefully; does not wait for it.
+
+        Codex writes down that the turn was interrupted, so that the thread can be resumed. What it still
+        says is yielded by the loop, which then raises `TurnInterruptedError`; a turn that completes before
+        it hears of the interrupt has completed.
+        """
+        self._actor.interrupted.set()
+
+
+class TurnActor:
+    """The mailbox and the fate of one turn, shared by the task that runs it and the `Turn` that shows it."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[list[Event]](_MAX_BATCHES)
+        self.thread_id: str | None = None
+        self.outcome: TurnResult | Exception | None = None
+        self.interrupted = trio.Event()
+        self.scope = trio.CancelScope()
+        self.gone = trio.Event()
+
+    async def put_batch(self, batch: list[Event]) -> None:
+        """Hand events on; waits while their taker is behind."""
+        await self._send.send(batch)
+
+    async def next_batch(self) -> list[Event] | None:
+        """Take events; None when no more will come and the turn's process is gone."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel:
+            return None
+
+    def finish(self) -> None:
+        """Let the holder see the outcome, now that nothing of the turn lives any more."""
+        self._send.close()
+        self.gone.set()

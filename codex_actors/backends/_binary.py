@@ -1,0 +1,103 @@
+# Finds the Codex binary and asks it once what version it is.
+
+import os
+import re
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import structlog
+import trio
+
+from codex_actors import errors
+from codex_actors._process import open_anonymous_file, open_process, translate_os_errors
+from codex_actors.options import Deadlines
+
+_log = structlog.get_logger("codex_actors")
+
+MINIMUM_VERSION = (0, 163, 0)
+_VERSION = re.compile(rb"codex-cli (\d+)\.(\d+)\.(\d+)")
+_MAX_ANSWER_BYTES = 4096
+
+
+def find_codex(codex_path: str | os.PathLike[str] | None) -> str:
+    """Find the binary: the one named, else the one of the `codex` extra, else the one on PATH.
+
+    The extra comes before PATH because it was installed beside this library, in a known version, on
+    purpose.
+
+    Raises:
+        CodexNotFoundError: There is none.
+    """
+    if codex_path is not None:
+        found = shutil.which(os.fspath(codex_path))
+        searched: tuple[str, ...] = (os.fspath(codex_path),)
+    else:
+        found = _bundled() or shutil.which("codex")
+        searched = ("the package openai-codex-cli-bin", "codex on PATH")
+    if found is None:
+        raise errors.CodexNotFoundError(searched)
+    return os.path.abspath(found)  # noqa: PTH100 - a link stays a link: Codex looks beside its own path
+
+
+def _bundled() -> str | None:
+    try:
+        package = import_module("codex_cli_bin")
+        path: Path = package.bundled_codex_path()
+    except (ImportError, FileNotFoundError):
+        return None
+    return str(path)
+
+
+class Versions:
+    """What each binary said it is; each is asked once, until its file changes."""
+
+    def __init__(self) -> None:
+        self._checked: set[tuple[str, int, int]] = set()
+
+    async def check(self, codex_path: str, deadlines: Deadlines) -> None:
+        """See that the binary is one we can rely on.
+
+        What does not look like a version is let through with a warning: it may be a wrapper, and no
+        turn succeeds without the event that says so.
+
+        Raises:
+            UnsupportedVersionError: It is too old.
+            SpawnError: It cannot be started, or does not answer in time.
+        """
+        identity = _identity(codex_path)
+        if identity in self._checked:
+            return
+        answer = await _ask_version(codex_path, deadlines)
+        found = _VERSION.search(answer)
+        if found is None:
+            _log.warning("codex.version_unknown", codex_path=codex_path)
+        elif tuple(map(int, found.groups())) < MINIMUM_VERSION:
+            version, minimum = b".".join(found.groups()).decode(), ".".join(map(str, MINIMUM_VERSION))
+            raise errors.UnsupportedVersionError(codex_path, version, minimum)
+        self._checked.add(identity)
+
+
+def _identity(codex_path: str) -> tuple[str, int, int]:
+    with translate_os_errors(codex_path):
+        status = Path(codex_path).stat()
+    return codex_path, status.st_mtime_ns, status.st_size
+
+
+async def _ask_version(codex_path: str, deadlines: Deadlines) -> bytes:
+    answer = b""
+    with open_anonymous_file(b"") as stdin, trio.move_on_after(deadlines.spawn_seconds) as asking:
+        async with open_process(
+            (codex_path, "--version"),
+            env=os.environ,
+            stdin=stdin,
+            interrupt_seconds=0.1,
+            kill_seconds=deadlines.kill_seconds,
+        ) as process:
+            while len(answer) < _MAX_ANSWER_BYTES and (data := await process.receive_some()):
+                answer += data
+    if asking.cancelled_caught:
+        raise errors.SpawnError(
+            codex_path, TimeoutError(f"it did not say its version within {deadlines.spawn_seconds:g} s")
+        )
+    return answer

@@ -1,0 +1,237 @@
+"""The default way to reach Codex: a ``codex exec --json`` process for each turn."""
+
+import math
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+import trio
+
+from codex_actors import errors
+from codex_actors._nursery import open_private_nursery
+from codex_actors._process import Process, open_anonymous_file, open_process
+from codex_actors._protocol import LineDecoder, TurnState
+from codex_actors.backends import ForkThread, ResumeThread, TurnRequest
+from codex_actors.backends._argv import Command, build_command
+from codex_actors.backends._binary import Versions, find_codex
+from codex_actors.backends._home import find_home, read_config_files
+from codex_actors.events import Event
+from codex_actors.results import Timings, TurnResult
+
+__all__ = ["ExecBackend"]
+
+# After an interrupt, events that nobody takes are held for whoever comes; 16 MiB of lines are plenty
+# for what Codex still says then.
+_MAX_BACKLOG = 256
+
+
+class ExecBackend:
+    """Runs every turn in a process of its own, which is gone when the turn is over."""
+
+    def __init__(self) -> None:
+        self._versions = Versions()
+
+    async def run_turn(
+        self,
+        request: TurnRequest,
+        state: TurnState,
+        deliver: Callable[[list[Event]], Awaitable[None]],
+        interrupted: trio.Event,
+    ) -> TurnResult:
+        """Run one turn; see `Backend.run_turn`.
+
+        Raises:
+            SetupError: This machine or configuration cannot run Codex.
+            ThreadError: The thread is not to be had, or Codex started another one.
+            TurnError: The turn did not complete.
+        """
+        codex_path = find_codex(request.codex.codex_path)
+        await self._versions.check(codex_path, request.codex.deadlines)
+        actor = _ExecActor(request, state, deliver, interrupted)
+        await actor.run(codex_path)
+        return actor.outcome()
+
+
+class _ExecActor:
+    # Owns one process: reads it, decodes what it says, hands that on, and decides when it has had its
+    # time. Events are applied to the state before they are handed on.
+
+    def __init__(
+        self,
+        request: TurnRequest,
+        state: TurnState,
+        deliver: Callable[[list[Event]], Awaitable[None]],
+        interrupted: trio.Event,
+    ) -> None:
+        self._request = request
+        self._deadlines = request.codex.deadlines
+        self._state = state
+        self._deliver = deliver
+        self._interrupted = interrupted
+        self._decoder = LineDecoder(
+            max_line_bytes=request.codex.max_line_bytes, keep_raw=request.turn.keep_raw
+        )
+        self._backlog: deque[list[Event]] = deque()
+        self._delivering = trio.CancelScope()
+        self._dropped_events = 0
+        self._started_at = trio.current_time()
+        self._first_event_at: float | None = None
+        self._last_event_at: float | None = None
+        self._ended_at: float | None = None
+        self._expired: str | None = None
+        self._gone_at = self._started_at
+        self._process: Process | None = None
+
+    async def run(self, codex_path: str) -> None:
+        turn_seconds = self._deadlines.turn_seconds
+        with trio.move_on_after(math.inf if turn_seconds is None else turn_seconds) as whole_turn:
+            await self._run_process(codex_path)
+        if whole_turn.cancelled_caught:
+            self._expired = "turn_seconds"
+        self._gone_at = trio.current_time()
+        for batch in self._backlog:
+            await self._deliver(batch)
+
+    async def _run_process(self, codex_path: str) -> None:
+        with _files(self._request) as (stdin, schema):
+            command = self._command(codex_path, schema)
+            async with open_process(
+                command.argv,
+                env=command.env,
+                stdin=stdin,
+                pass_fds=() if schema is None else (schema,),
+                interrupt_seconds=self._deadlines.interrupt_seconds,
+                kill_seconds=self._deadlines.kill_seconds,
+            ) as self._process:
+                await self._attend(self._process)
+
+    def _command(self, codex_path: str, schema_fd: int | None) -> Command:
+        codex, thread = self._request.codex, self._request.thread
+        config_files = read_config_files(codex, thread, os.environ)
+        return build_command(
+            self._request, codex_path, os.environ, config_files=config_files, schema_fd=schema_fd
+        )
+
+    async def _attend(self, process: Process) -> None:
+        async with open_private_nursery() as nursery:
+            nursery.start_soon(self._obey_interrupt, process)
+            self._expired = await self._read(process)
+            if self._expired is None:
+                with trio.move_on_after(self._deadlines.exit_seconds) as exiting:
+                    await process.wait()
+                if exiting.cancelled_caught:
+                    self._expired = "exit_seconds"
+
+    @trio.lowlevel.enable_ki_protection
+    async def _obey_interrupt(self, process: Process) -> None:
+        await self._interrupted.wait()
+        self._delivering.cancel()  # what Codex still says must be read now, or it is deaf to SIGINT
+        await process.end()
+
+    async def _read(self, process: Process) -> str | None:
+        """Read to the end; returns the deadline that passed before that, if one did."""
+        while True:
+            name, at = self._next_deadline()
+            data: bytes | None = None
+            with trio.move_on_at(at):
+                data = await process.receive_some()
+            if data is None:
+                return name
+            if not data:
+                await self._take(self._decoder.close())
+                return None
+            await self._take(self._decoder.feed(data))
+
+    def _next_deadline(self) -> tuple[str, float]:
+        limits = self._deadlines
+        if self._ended_at is not None:
+            return "exit_seconds", self._ended_at + limits.exit_seconds
+        if self._first_event_at is None:
+            return "first_event_seconds", self._started_at + limits.first_event_seconds
+        if limits.idle_seconds is None or self._state.item_in_progress:
+            return "turn_seconds", math.inf
+        return "idle_seconds", trio.current_time() + limits.idle_seconds
+
+    async def _take(self, events: list[Event]) -> None:
+        if not events:
+            return
+        self._state.apply(events)
+        self._note_times()
+        self._verify_thread()
+        if not self._interrupted.is_set():
+            with trio.CancelScope() as self._delivering:
+                await self._deliver(events)
+            if not self._delivering.cancelled_caught:
+                return
+        if len(self._backlog) < _MAX_BACKLOG:
+            self._backlog.append(events)
+        else:
+            self._dropped_events += len(events)
+
+    def _note_times(self) -> None:
+        self._last_event_at = trio.current_time()
+        if self._first_event_at is None:
+            self._first_event_at = self._last_event_at
+        if self._ended_at is None and self._state.ended:
+            self._ended_at = self._last_event_at
+
+    def _verify_thread(self) -> None:
+        asked, got = self._request.start, self._state.thread_id
+        if got is None:
+            return
+        if isinstance(asked, ResumeThread) and got != asked.thread_id.lower():
+            raise errors.ThreadMismatchError(asked.thread_id, got)
+        if isinstance(asked, ForkThread) and got == asked.thread_id.lower():
+            raise errors.ThreadMismatchError(f"a fork of {asked.thread_id}", got)
+
+    def outcome(self) -> TurnResult:
+        """What became of the turn, now that its process is gone."""
+        returncode = self._process.returncode if self._process else None
+        stderr_tail = self._process.stderr_tail if self._process else ""
+        if not self._state.ended and (self._expired or self._interrupted.is_set()):
+            raise self._stopped(returncode, stderr_tail)
+        asked = self._request.start
+        return self._state.outcome(
+            timings=self._timings(),
+            returncode=returncode,
+            stderr_tail=stderr_tail,
+            thread_id=asked.thread_id if isinstance(asked, (ResumeThread, ForkThread)) else "",
+            codex_home=str(find_home(self._request.codex, os.environ)),
+            dropped_events=self._dropped_events,
+        )
+
+    def _stopped(self, returncode: int | None, stderr_tail: str) -> errors.TurnError:
+        partial = self._state.partial(
+            timings=self._timings(), returncode=returncode, dropped_events=self._dropped_events
+        )
+        if self._expired is None:
+            message = "the turn was interrupted"
+            return errors.TurnInterruptedError(
+                message, partial=partial, returncode=returncode, stderr_tail=stderr_tail
+            )
+        seconds: float = getattr(self._deadlines, self._expired)
+        return errors.TurnTimeoutError(
+            self._expired, seconds, partial=partial, returncode=returncode, stderr_tail=stderr_tail
+        )
+
+    def _timings(self) -> Timings:
+        return Timings(
+            first_event_seconds=self._since_start(self._first_event_at),
+            last_event_seconds=self._since_start(self._last_event_at),
+            exit_seconds=self._gone_at - self._started_at,
+        )
+
+    def _since_start(self, at: float | None) -> float | None:
+        return None if at is None else at - self._started_at
+
+
+@contextmanager
+def _files(request: TurnRequest) -> Generator[tuple[int, int | None]]:
+    with ExitStack() as files:
+        stdin = files.enter_context(open_anonymous_file(request.prompt.encode()))
+        schema = None
+        if request.turn.output_schema is not None:
+            schema = files.enter_context(open_anonymous_file(msgspec.json.encode(request.turn.output_schema)))
+        yield stdin, schema
