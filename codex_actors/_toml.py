@@ -1,13 +1,15 @@
-# Python values as TOML, on one line: the form that `codex --config key=value` takes.
-# Only writing; the standard library reads TOML but does not write it.
+# Python values as TOML, on one line: the form that `codex --config key=value` takes. The standard
+# library reads TOML but does not write it. Beside that, how to look into what it read.
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
-from typing import TypeGuard
+from typing import TypeAlias, TypeGuard
 
 from codex_actors.errors import OptionError
+
+Table: TypeAlias = Mapping[object, object]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _INTEGERS = range(-(2**63), 2**63)
@@ -30,7 +32,7 @@ def encode(value: object, path: str) -> str:
     return _scalar(value, path)
 
 
-def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+def is_mapping(value: object) -> TypeGuard[Table]:
     """Whether a value is a table."""
     return isinstance(value, Mapping)
 
@@ -38,6 +40,16 @@ def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
 def is_sequence(value: object) -> TypeGuard[Sequence[object]]:
     """Whether a value is an array."""
     return isinstance(value, (list, tuple))
+
+
+def table(value: object) -> Table:
+    """A value if it is a table, else an empty one."""
+    return value if is_mapping(value) else {}
+
+
+def array(value: object) -> Sequence[object]:
+    """A value if it is an array, else an empty one."""
+    return value if is_sequence(value) else ()
 
 
 def is_bare(key: str) -> bool:

@@ -358,7 +358,7 @@ class HttpMcpServer(Options, frozen=True, kw_only=True):
     _private: ClassVar[frozenset[str]] = frozenset({"url", "bearer_token", "headers"})
 
     url: Annotated[str, Config("url")]
-    bearer_token: Annotated[str | None, Config("http_headers.Authorization")] = None
+    bearer_token: Annotated[str | None, Config("bearer_token")] = None
     headers: Annotated[Mapping[str, str], Config("http_headers")] = {}
     required: Annotated[bool | None, Config("required")] = None
     startup_seconds: Annotated[float | None, Config("startup_timeout_sec")] = None
@@ -398,7 +398,7 @@ class ThreadOptions(Options, frozen=True, kw_only=True):
             that ask for more.
         mcp_servers: MCP servers by name, besides those of Codex's configuration.
         skip_git_repo_check: Works outside a git repository too.
-        worktree: Works in a git worktree that Codex makes and manages, not in `cwd` itself.
+        worktree: Works in a git worktree that Codex makes below its home and leaves there, not in `cwd`.
         ephemeral: Keeps no record of the thread, which then cannot be resumed.
         profile: Lays ``$CODEX_HOME/<profile>.config.toml`` over ``config.toml``.
         ignore_user_config: Does not read ``config.toml``.
@@ -441,6 +441,8 @@ class ThreadOptions(Options, frozen=True, kw_only=True):
 
     def _check(self) -> None:
         self._require("profile", _PLAIN, "must be a plain name of letters, digits, - and _, as in `work`")
+        if self.profile and self.ignore_user_config:
+            raise self._error("profile", "has no effect with `ignore_user_config`")
         for name in self.mcp_servers:
             if not _PLAIN.fullmatch(name):
                 raise self._error(f"mcp_servers.{name}", "must be named with letters, digits, - and _ only")
@@ -632,6 +634,6 @@ def check_thread_id(thread_id: str) -> str:
 def _check_variables(variables: Mapping[str, str], path: str) -> None:
     for name, value in variables.items():
         if not _VARIABLE.fullmatch(name):
-            raise OptionError(path, f"has the name {name!r}: letters, digits and _ make a variable's name")
+            raise OptionError(path, "has a name that is not made of letters, digits and _")
         if "\0" in value:
             raise OptionError(f"{path}.{name}", "holds a NUL, which ends a variable's value")
