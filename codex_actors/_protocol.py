@@ -154,7 +154,7 @@ def _unknown(line: bytes, reason: str) -> Event:
         return _noise(line, "not a JSON object", len(line))
     except _UNREADABLE as exc:
         return _noise(line, str(exc), len(line))
-    return Unknown(raw=line, reason=reason)
+    return Unknown(raw=line, reason=reason[:MAX_SAMPLE_BYTES])  # it quotes an unknown tag, however long
 
 
 def _noise(line: bytes, reason: str, size: int) -> Noise:
@@ -294,7 +294,7 @@ class TurnState:
             reason = self._failed.error.message
             raise turn_failure(reason, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
         status = returncode or 0
-        if status > 0 and not self._heard:
+        if status > 0 and status != PANIC_STATUS and not self._heard:
             raise refusal(
                 returncode=status, stderr_tail=stderr_tail, thread_id=thread_id, codex_home=codex_home
             )
@@ -325,6 +325,7 @@ class TurnState:
             return SideEffects.SEEN
         # Child agents act unseen, and what was not understood may have been anything.
         obscure = CollabToolCall in self._acted or self._unknown_events or self._noise_lines
-        if not obscure and (self._read_only or not (self._turn_started or self._items)):
+        began = self._turn_started or self._items or self.ended
+        if not obscure and (self._read_only or not began):
             return SideEffects.NONE
         return SideEffects.UNKNOWN
