@@ -1,7 +1,5 @@
 """What can be done with a clone: `python -m nox --list`. Each session sets itself up, with only pip."""
 
-from pathlib import Path
-
 import nox
 
 nox.needs_version = ">=2025.10.14"
@@ -93,7 +91,7 @@ def compat(session: nox.Session, codex: str) -> None:
 def install(session: nox.Session, *wanted: str) -> None:
     """Install once: finding out that nothing has changed would cost pip seconds, every time."""
     stamp = session.env_dir / "installed.txt"
-    now = "\n".join((*wanted, Path("pyproject.toml").read_text()))
+    now = repr((wanted, PYPROJECT["build-system"], PYPROJECT["project"]))
     if not stamp.exists() or stamp.read_text() != now:
         session.install(*wanted)
         stamp.write_text(now)

@@ -18,7 +18,7 @@ LAYERS = {
     "data": {"_data", "_toml", "errors", "events", "items", "options", "results"},
     "decisions": {"_failures", "_nursery", "_protocol", "_supervision"},
     "transport": {"_locks", "_process", "backends"},
-    "actor": {"_actor"},
+    "actor": {"_actor", "_runner", "_turn", "_usage"},
     "supervisor": {"_supervisor"},
     "API": {"_codex", "_pool", "_thread"},
     "front door": {"__init__"},
