@@ -12,7 +12,7 @@ from codex_actors.errors import OptionError
 Table: TypeAlias = Mapping[object, object]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_INTEGERS = range(-(2**63), 2**63)
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def encode(value: object, path: str) -> str:
@@ -70,7 +70,7 @@ def _scalar(value: object, path: str) -> str:
             return "true" if value else "false"
         case str():
             return _string(value, path)
-        case int() if value in _INTEGERS:
+        case int() if _LEAST <= value <= _MOST:
             return str(int(value))
         case float():
             return repr(float(value))

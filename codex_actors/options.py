@@ -24,7 +24,6 @@ from typing import (
     Annotated,
     ClassVar,
     Literal,
-    NamedTuple,
     TypeAlias,
     Union,
     cast,
@@ -85,25 +84,25 @@ LOCAL_PROVIDERS = ("lmstudio", "ollama")
 StrPath: TypeAlias = str | os.PathLike[str]
 
 
-class Flag(NamedTuple):
+class Flag(Data, frozen=True):
     """The option is this flag of ``codex exec``; a sequence repeats it."""
 
     name: str
 
 
-class Config(NamedTuple):
+class Config(Data, frozen=True):
     """The option is this key of Codex's configuration; an empty key is the root."""
 
     key: str
 
 
-class Env(NamedTuple):
+class Env(Data, frozen=True):
     """The option is this variable of Codex's environment; an empty name is all of it."""
 
     name: str
 
 
-class Ours(NamedTuple):
+class Ours(Data, frozen=True):
     """The option is for this library; Codex never hears of it."""
 
 
@@ -223,6 +222,8 @@ class Deadlines(Options, frozen=True, kw_only=True):
             long, never counts. Codex itself gives up a silent model after 300 seconds and says so in
             an event, so twice that means it is stuck; less would end models that think. None is no
             limit.
+        network_seconds: From Codex's notice that it waits for the network to anything else it says.
+            Codex alone would wait for ever. None is no limit.
         turn_seconds: A whole turn. None is no limit.
         exit_seconds: From ``turn.completed`` to the end of the process. Its analytics wait 5 seconds
             for a network that is not there; the result does not wait for them.
@@ -236,6 +237,7 @@ class Deadlines(Options, frozen=True, kw_only=True):
     spawn_seconds: Annotated[float, Ours()] = 10.0
     first_event_seconds: Annotated[float, Ours()] = 60.0
     idle_seconds: Annotated[float | None, Ours()] = 600.0
+    network_seconds: Annotated[float | None, Ours()] = 120.0
     turn_seconds: Annotated[float | None, Ours()] = 3600.0
     exit_seconds: Annotated[float, Ours()] = 1.0
     interrupt_seconds: Annotated[float, Ours()] = 2.0
