@@ -68,6 +68,11 @@ def _failure_class(reason: str, http_status: int | None) -> type[errors.TurnFail
     return errors.TurnFailedError
 
 
+def waits_for_network(notice: str) -> bool:
+    """Whether a notice says that the model service cannot be reached, for which Codex waits without end."""
+    return "waiting for network" in notice
+
+
 # What Codex prints when it starts no turn at all.
 _UNTRUSTED = "Not inside a trusted directory"
 _NO_THREAD = re.compile(r"no rollout found for thread id|[Nn]o (?:saved )?session found")

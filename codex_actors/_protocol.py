@@ -9,7 +9,7 @@ from typing import Any, assert_never
 import msgspec
 
 from codex_actors import errors
-from codex_actors._failures import refusal, turn_failure
+from codex_actors._failures import refusal, turn_failure, waits_for_network
 from codex_actors.events import (
     Error,
     Event,
@@ -182,7 +182,7 @@ class TurnState:
         self._read_only = read_only
         self._review = review
         self._turn_started = False
-        self._heard = False
+        self._last: Event | None = None
         self._acted: set[type[Item]] = set()
         self._items: deque[Item] = deque(maxlen=keep_items)
         self._in_progress: set[str] = set()
@@ -201,9 +201,14 @@ class TurnState:
         """Whether something is running that may honestly be silent for long."""
         return bool(self._in_progress)
 
+    @property
+    def waiting_for_network(self) -> bool:
+        """Whether the last thing Codex said is that it cannot reach the model service."""
+        return isinstance(self._last, Error) and waits_for_network(self._last.message)
+
     def apply(self, events: Sequence[Event]) -> None:  # noqa: C901 - one case per kind of event
         """Take events in the order they came."""
-        self._heard = self._heard or bool(events)
+        self._last = events[-1] if events else self._last
         for event in events:
             match event:
                 case ItemCompleted(item=item):
@@ -294,7 +299,7 @@ class TurnState:
             reason = self._failed.error.message
             raise turn_failure(reason, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
         status = returncode or 0
-        if status > 0 and status != PANIC_STATUS and not self._heard:
+        if status > 0 and status != PANIC_STATUS and self._last is None:
             raise refusal(
                 returncode=status, stderr_tail=stderr_tail, thread_id=thread_id, codex_home=codex_home
             )

@@ -80,6 +80,7 @@ class _ExecActor:
         self._first_event_at: float | None = None
         self._last_event_at: float | None = None
         self._ended_at: float | None = None
+        self._offline_at: float | None = None
         self._expired: str | None = None
         self._gone_at = self._started_at
         self._process: Process | None = None
@@ -150,6 +151,8 @@ class _ExecActor:
             return "exit_seconds", self._ended_at + limits.exit_seconds
         if self._first_event_at is None:
             return "first_event_seconds", self._started_at + limits.first_event_seconds
+        if self._offline_at is not None and limits.network_seconds is not None:
+            return "network_seconds", self._offline_at + limits.network_seconds
         if limits.idle_seconds is None or self._state.item_in_progress:
             return "turn_seconds", math.inf
         return "idle_seconds", trio.current_time() + limits.idle_seconds
@@ -176,6 +179,10 @@ class _ExecActor:
             self._first_event_at = self._last_event_at
         if self._ended_at is None and self._state.ended:
             self._ended_at = self._last_event_at
+        if not self._state.waiting_for_network:
+            self._offline_at = None
+        elif self._offline_at is None:
+            self._offline_at = self._last_event_at
 
     def _verify_thread(self) -> None:
         asked, got = self._request.start, self._state.thread_id
