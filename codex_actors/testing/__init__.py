@@ -29,14 +29,17 @@ from codex_actors.testing._fake import (
     writes,
 )
 from codex_actors.testing._home import CodexHome, codex_home
-from codex_actors.testing._model import ModelServer, On, Scenario, on, open_model_server
+from codex_actors.testing._model import ModelServer, On, Pattern, Said, Scenario, Step, on, open_model_server
 from codex_actors.testing._replies import (
+    Answer,
     Broken,
     Completed,
+    Ending,
     Failed,
     HttpAnswer,
     Incomplete,
     Item,
+    Part,
     Pause,
     Reply,
     apply_patch,
@@ -65,9 +68,11 @@ from codex_actors.testing._requests import ModelRequest, RequestLog
 
 __all__ = [
     "Act",
+    "Answer",
     "Broken",
     "CodexHome",
     "Completed",
+    "Ending",
     "Failed",
     "HttpAnswer",
     "Incomplete",
@@ -75,10 +80,14 @@ __all__ = [
     "ModelRequest",
     "ModelServer",
     "On",
+    "Part",
+    "Pattern",
     "Pause",
     "Reply",
     "RequestLog",
+    "Said",
     "Scenario",
+    "Step",
     "apply_patch",
     "closes_stdout",
     "codex_home",

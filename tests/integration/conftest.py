@@ -1,30 +1,13 @@
-"""Runs the real Codex against a scripted model, and compares what it says with what was recorded."""
+"""The real Codex, and a workspace for it."""
 
-import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
 
-from codex_actors.testing import CodexHome
-
-Event = dict[str, Any]
-
-CAPTURES = Path(__file__).parent.parent / "captures"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One finished ``codex exec --json``."""
-
-    events: list[Event]
-    exit_code: int
-    stderr: str
+from codex_actors.testing import CodexHome, ModelServer
+from tests.integration.stories import Codex, Run, Story
 
 
 @pytest.fixture
@@ -35,38 +18,31 @@ def workspace(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def codex_version(codex_binary: Path) -> str:
+    """The version of the Codex under test, such as 0.163.0."""
+    return subprocess.check_output([codex_binary, "--version"], text=True, timeout=60).split()[-1]
+
+
 @pytest.fixture
-def run_codex(codex_binary: Path, workspace: Path) -> Callable[..., Any]:
-    """Runs one turn in the workspace; see `_run_codex`."""
-    return partial(_run_codex, codex_binary, workspace)
+def codex(codex_binary: Path, workspace: Path) -> Codex:
+    """The real Codex, in the workspace."""
+    return Codex(codex_binary, workspace)
 
 
-async def _run_codex(
-    binary: Path,
-    workspace: Path,
-    home: CodexHome,
-    *arguments: str,
-    prompt: str = "do it",
-    sandbox: str = "danger-full-access",
-) -> Run:
-    options = ["--json", "--skip-git-repo-check", "--sandbox", sandbox]
-    with trio.fail_after(60):
-        done = await trio.run_process(
-            [str(binary), "exec", *options, *arguments],
-            stdin=prompt.encode(),
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            cwd=workspace,
-            env=child_environment(home),
+@pytest.fixture
+def play(
+    model_server: ModelServer, make_codex_home: Callable[..., CodexHome], codex: Codex
+) -> Callable[[str, Story], Awaitable[Run]]:
+    """Plays a story from beginning to end."""
+
+    async def play(name: str, story: Story) -> Run:
+        for path, content in story.files.items():
+            (codex.workspace / path).write_text(content)
+        scenario = model_server.script(name, *story.steps)
+        home = make_codex_home(scenario.url, **story.home)
+        return await codex.run(
+            home, *story.arguments, sandbox=story.sandbox, prompt=story.prompt, stop=story.stop
         )
-    return Run(read_events(done.stdout), done.returncode, done.stderr.decode())
 
-
-def child_environment(home: CodexHome) -> dict[str, str]:
-    """The least that Codex and its commands need."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home.path), **home.environment}
-
-
-def read_events(stdout: bytes) -> list[Event]:
-    return [json.loads(line) for line in stdout.split(b"\n") if line]
+    return play
