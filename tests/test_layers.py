@@ -22,13 +22,13 @@ LAYERS = {
     "supervisor": {"_supervisor"},
     "API": {"_codex", "_pool", "_thread"},
     "front door": {"__init__"},
-    "edge": {"cli", "integrations", "testing"},
+    "edge": {"__main__", "cli", "integrations", "testing"},
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 
 # What decides needs no clock, no file and no process, and so cannot wait for one.
 DECIDES = {"_failures", "_protocol", "_supervision"}
-NOT_FOR_DECIDING = {"asyncio", "io", "os", "pathlib", "random", "select", "selectors", "signal", "socket"} | {
+NOT_FOR_DECIDING = {"asyncio", "os", "pathlib", "random", "select", "selectors", "signal", "socket"} | {
     "subprocess", "tempfile", "threading", "time", "trio"
 }  # fmt: skip
 
