@@ -92,8 +92,7 @@ class _ExecActor:
         if whole_turn.cancelled_caught:
             self._expired = "turn_seconds"
         self._gone_at = trio.current_time()
-        for batch in self._backlog:
-            await self._deliver(batch)
+        await self._deliver_backlog()
 
     async def _run_process(self, codex_path: str) -> None:
         with _files(self._request) as (stdin, schema):
@@ -163,15 +162,18 @@ class _ExecActor:
         self._state.apply(events)
         self._note_times()
         self._verify_thread()
-        if not self._interrupted.is_set():
-            with trio.CancelScope() as self._delivering:
-                await self._deliver(events)
-            if not self._delivering.cancelled_caught:
-                return
         if len(self._backlog) < _MAX_BACKLOG:
             self._backlog.append(events)
         else:
             self._dropped_events += len(events)
+        if not self._interrupted.is_set():
+            with trio.CancelScope() as self._delivering:
+                await self._deliver_backlog()
+
+    async def _deliver_backlog(self) -> None:
+        while self._backlog:
+            await self._deliver(self._backlog[0])
+            self._backlog.popleft()  # only now: cancelling loses nothing
 
     def _note_times(self) -> None:
         self._last_event_at = trio.current_time()
