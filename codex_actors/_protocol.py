@@ -4,6 +4,7 @@
 import re
 from collections import deque
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any, assert_never
 
 import msgspec
@@ -127,24 +128,19 @@ class LineDecoder:
 
 
 def _decode_at_once(lines: bytes) -> list[Event] | None:
-    """Decode lines in one call, which is twice as fast; None if they want a closer look.
+    """Decode lines that are all well; None if one of them wants a closer look.
 
-    The decoder takes any white space for the end of a line. If every line begins with a brace and ends
-    with one, no object can reach from one line into the next (JSON never has an opening brace after a
-    closing one), and then as many events as lines means one event per line.
+    Looking at all bytes at once, and at each line as little as possible, is several times as fast.
     """
-    count = lines.count(b"\n")
-    if lines.count(b"}\n{") != count - 1 or not lines.startswith(b"{") or not lines.endswith(b"}\n"):
-        return None
     try:
         if not lines.isascii():
             lines.decode()
-        if b'"web_search"' in lines:
+        if b'"type":"web_search","id":' in lines:
             lines = _DOUBLED_ID.sub(_RENAMED_ID, lines)
-        events: list[Event] = [*_decoder.decode_lines(lines)]
+        # `BytesIO` finds the ends of lines four times as fast as `bytes.split`.
+        return [*map(_decoder.decode, BytesIO(lines))]
     except _UNREADABLE:
         return None
-    return events if len(events) == count else None
 
 
 def _unknown(line: bytes, reason: str) -> Event:
@@ -210,9 +206,11 @@ class TurnState:
         """Take events in the order they came."""
         self._last = events[-1] if events else self._last
         for event in events:
+            # Most of a long stream; a pattern that looks inside takes three times as long.
+            if isinstance(event, ItemCompleted):
+                self._note_completion(event.item)
+                continue
             match event:
-                case ItemCompleted(item=item):
-                    self._note_completion(item)
                 case ItemStarted(item=item) | ItemUpdated(item=item):
                     self._note_start(item)
                 case TurnCompleted():
