@@ -1,6 +1,6 @@
 # A nursery of ours is an implementation detail: what leaves it must look as if it were not there. So
-# one cause leaves bare, several leave as the group they are, and the user's own exceptions (groups of
-# their own making included) are never wrapped.
+# one cause leaves bare, several leave as a group, being cancelled is one cause however many tasks it
+# hits, and the user's own exceptions (groups of their own making included) are never wrapped.
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,14 +11,19 @@ import trio
 @asynccontextmanager
 async def open_private_nursery() -> AsyncGenerator[trio.Nursery]:
     """Open a nursery that leaves no trace in exceptions; leaving the block cancels what still runs in it."""
-    cause: BaseException | None = None
+    causes: list[BaseException] = []
     try:
         async with trio.open_nursery(strict_exception_groups=True) as nursery:
-            yield nursery
+            try:
+                yield nursery
+            except Exception as exc:  # noqa: BLE001 - raised below; the nursery would rebuild a group
+                causes.append(exc)
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) != 1:
-            raise
-        cause = group.exceptions[0]
-    if cause is not None:  # raised out here, so that the group is not its context
-        raise cause
+        failures = [exc for exc in group.exceptions if not isinstance(exc, trio.Cancelled)]
+        causes += failures if failures or causes else group.exceptions[:1]
+    # Raised out here, so that the nursery's group is not the context of what is raised.
+    if len(causes) > 1:
+        raise BaseExceptionGroup("more than one cause", causes)
+    if causes:
+        raise causes[0]
