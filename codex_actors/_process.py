@@ -24,7 +24,7 @@ from codex_actors._nursery import open_private_nursery
 
 _log = structlog.get_logger("codex_actors")
 
-READ_BYTES = 64 * 1024  # what a pipe holds; larger reads gain nothing
+READ_BYTES = 64 * 1024  # all that a pipe holds; larger reads gain nothing
 MAX_STDERR_BYTES = 8 * 1024
 
 _OUT_OF_SOMETHING = {
@@ -89,6 +89,7 @@ class Process:
         self._kill_seconds = kill_seconds
         self._grace_ends: float | None = None
         self._exited = False
+        self._all_read = False
         self._waiting = trio.CancelScope()
 
     @property
@@ -107,14 +108,15 @@ class Process:
         That is at the end of the stream, or when the process is gone, whoever else still holds the pipe.
         """
         await trio.lowlevel.checkpoint()
-        while True:
-            exited = self._exited
+        while not self._all_read:
+            # One read takes all that it can have left in the pipe; whoever else writes there may never end.
+            self._all_read = self._exited
             with suppress(BlockingIOError):
                 return os.read(self._stdout, READ_BYTES)
-            if exited:
-                return b""
-            with trio.CancelScope() as self._waiting:
-                await trio.lowlevel.wait_readable(self._stdout)
+            if not self._all_read:
+                with trio.CancelScope() as self._waiting:
+                    await trio.lowlevel.wait_readable(self._stdout)
+        return b""
 
     async def wait(self) -> None:
         """Wait until the process is gone."""
@@ -166,11 +168,11 @@ class Process:
             await trio.lowlevel.wait_readable(self._stderr)
 
     def _read_stderr(self) -> bool:
-        """Take what there is; False at the end of the stream."""
+        """Take what the pipe holds; False at the end of the stream."""
         with suppress(BlockingIOError):
-            while data := os.read(self._stderr, READ_BYTES):
-                self._stderr_tail = (self._stderr_tail + data)[-MAX_STDERR_BYTES:]
-            return False
+            data = os.read(self._stderr, READ_BYTES)
+            self._stderr_tail = (self._stderr_tail + data)[-MAX_STDERR_BYTES:]
+            return bool(data)
         return True
 
 

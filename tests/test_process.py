@@ -1,0 +1,273 @@
+"""One process of the operating system, from its start to its certain end."""
+
+import errno
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from codex_actors import errors
+from codex_actors._process import MAX_STDERR_BYTES, Process, open_anonymous_file, open_process
+from tests.cancel_steps import cancel_at_each_step
+from tests.leak_check import HAS_PROC
+
+FOR_EVER = "exec sleep 600"  # exec: a shell hears of a signal only when its child has ended
+
+
+@asynccontextmanager
+async def shell(
+    script: str, *, given: bytes = b"", interrupt_seconds: float = 10.0, pass_fds: Sequence[int] = ()
+) -> AsyncIterator[Process]:
+    with open_anonymous_file(given) as stdin:
+        async with open_process(
+            ("/bin/sh", "-c", script),
+            env={"PATH": os.environ["PATH"]},
+            stdin=stdin,
+            pass_fds=pass_fds,
+            interrupt_seconds=interrupt_seconds,
+            kill_seconds=10,
+        ) as process:
+            yield process
+
+
+async def read_all(process: Process) -> bytes:
+    output = b""
+    while data := await process.receive_some():
+        output += data
+    return output
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """Let this process open only so many more descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    probe = [os.open("/dev/null", os.O_RDONLY) for _ in range(count + 1)]
+    for fd in probe:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (probe[-1], hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def pid_file(tmp_path: Path) -> Iterator[Path]:
+    """Where a script notes a child that it leaves behind, for the test to end it."""
+    path = tmp_path / "pid"
+    yield path
+    if path.exists():
+        os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+async def test_what_it_is_given_it_reads_and_what_it_writes_we_read():
+    async with shell("cat; echo gone wrong >&2; exit 3", given=b"hello") as process:
+        assert await read_all(process) == b"hello"
+        await process.wait()
+    assert process.returncode == 3
+    assert process.stderr_tail == "gone wrong\n"
+
+
+async def test_it_is_over_when_the_block_is_left_and_not_before():
+    async with shell(FOR_EVER) as process:
+        assert process.returncode is None
+    assert process.returncode == -signal.SIGINT
+
+
+async def test_leaving_the_block_lets_it_stop_by_itself():
+    async with shell("trap 'echo bye >&2; exit 5' INT; echo ready; while :; do sleep 0.01; done") as process:
+        await process.receive_some()
+    assert process.returncode == 5
+    assert process.stderr_tail == "bye\n"
+
+
+async def test_what_ignores_interrupt_and_terminate_is_killed():
+    script = f"trap '' INT TERM; echo ready; {FOR_EVER}"
+    with trio.fail_after(5):
+        async with shell(script, interrupt_seconds=0.05) as process:
+            await process.receive_some()
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_the_kill_comes_when_the_time_is_over_and_not_before():
+    async with shell(f"trap '' INT; echo ready; {FOR_EVER}", interrupt_seconds=0.3) as process:
+        await process.receive_some()
+        began = trio.current_time()
+    assert 0.3 <= trio.current_time() - began < 3
+
+
+async def test_its_output_is_read_while_it_is_being_stopped():
+    # The shell hears of the signal only when its child has ended, and that is blocked on a full pipe.
+    script = "trap 'exit 5' INT; echo ready; head -c 3000000 /dev/zero; exit 6"
+    async with shell(script) as process:
+        await process.receive_some()
+    assert process.returncode == 5
+
+
+async def test_being_cancelled_ends_it_too():
+    with trio.move_on_after(0.05) as scope:
+        async with shell(FOR_EVER) as process:
+            await process.receive_some()
+    assert scope.cancelled_caught
+    assert process.returncode == -signal.SIGINT
+
+
+async def test_an_error_in_the_block_ends_it_and_leaves_bare():
+    with pytest.raises(KeyError):
+        async with shell(FOR_EVER) as process:
+            raise KeyError
+    assert process.returncode == -signal.SIGINT
+
+
+async def test_ending_it_twice_gives_it_no_second_grace():
+    async with shell(f"trap '' INT; echo ready; {FOR_EVER}", interrupt_seconds=0.3) as process:
+        await process.receive_some()
+        began = trio.current_time()
+        with trio.move_on_after(0.2):
+            await process.end()
+    assert trio.current_time() - began < 0.3 + 0.25
+
+
+async def test_four_megabytes_for_a_process_that_reads_nothing_are_no_trouble():
+    async with shell("exit 7", given=b"x" * 4_000_000) as process:
+        assert await read_all(process) == b""
+        await process.wait()
+    assert process.returncode == 7
+
+
+async def test_a_flood_on_stderr_blocks_nobody_and_only_its_end_is_kept():
+    script = "head -c 10000000 /dev/zero | tr '\\0' x >&2; echo the end >&2; echo done"
+    async with shell(script) as process:
+        assert await read_all(process) == b"done\n"
+        await process.wait()
+    assert process.stderr_tail.endswith("xxx\nthe end\n".replace("\n", "", 1))
+    assert len(process.stderr_tail) == MAX_STDERR_BYTES
+
+
+async def test_an_endless_flood_on_stderr_leaves_the_other_tasks_their_turn():
+    with trio.fail_after(10):
+        async with shell("exec cat /dev/zero >&2") as process:
+            for _ in range(100):
+                await trio.lowlevel.checkpoint()
+    assert process.returncode == -signal.SIGINT
+
+
+async def test_stderr_that_is_no_utf8_is_read_leniently():
+    async with shell(r"printf 'bad \377' >&2") as process:
+        await process.wait()
+    assert process.stderr_tail == "bad \N{REPLACEMENT CHARACTER}"
+
+
+async def test_a_closed_stdout_is_not_the_end_of_the_process():
+    async with shell(f"exec >&-; {FOR_EVER}") as process:
+        assert await process.receive_some() == b""
+        assert process.returncode is None
+
+
+async def test_no_byte_is_lost_when_reading_is_cancelled():
+    async with shell("echo one; sleep 0.05; echo two") as process:
+        output = b""
+        while not output.endswith(b"two\n"):
+            with trio.move_on_after(0.001):
+                output += await process.receive_some()
+    assert output == b"one\ntwo\n"
+
+
+async def test_a_child_of_its_own_that_holds_the_pipes_holds_nobody_up(pid_file):
+    with trio.fail_after(5):
+        async with shell(f"{FOR_EVER} & echo $! >{pid_file}; echo said") as process:
+            assert await read_all(process) == b"said\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+async def test_a_child_of_its_own_that_floods_the_pipes_holds_nobody_up(pid_file, stream):
+    with trio.fail_after(5):
+        async with shell(f"cat /dev/zero >&{stream} & echo $! >{pid_file}; echo said") as process:
+            assert b"said\n" in await read_all(process)
+    assert process.returncode == 0
+
+
+async def test_all_that_it_wrote_is_read_when_it_is_long_gone():
+    async with shell("head -c 60000 /dev/zero") as process:
+        await process.wait()
+        assert len(await read_all(process)) == 60_000
+
+
+async def test_it_leads_a_session_of_its_own():
+    async with shell(FOR_EVER) as process:
+        assert os.getsid(process.pid) == process.pid
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
+async def test_it_has_the_descriptors_it_was_given_and_no_others(tmp_path):
+    with open_anonymous_file(b"a schema") as given:
+        # cat itself and its listing of /dev/fd come and go; what is asked is what was inherited.
+        async with shell(f"cat /dev/fd/{given}; ls -l /proc/$$/fd | wc -l", pass_fds=(given,)) as process:
+            assert await read_all(process) == b"a schema5\n"  # a heading, 0, 1, 2 and the given one
+
+
+async def test_a_file_without_a_name_is_read_from_its_start():
+    with open_anonymous_file(b"hello") as fd:
+        assert os.read(fd, 100) == b"hello"
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(fd)
+
+
+@pytest.fixture
+def not_executable(tmp_path: Path) -> str:
+    path = tmp_path / "codex"
+    path.write_text("#!/bin/sh\n")
+    return str(path)
+
+
+@pytest.fixture
+def not_a_program(tmp_path: Path) -> str:
+    path = tmp_path / "codex"
+    path.write_bytes(b"\0\0\0\0")
+    path.chmod(0o755)
+    return str(path)
+
+
+async def start(path: str) -> None:
+    with open_anonymous_file(b"") as stdin:
+        async with open_process((path,), env={}, stdin=stdin, interrupt_seconds=1, kill_seconds=1):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        ("/no/such/codex", errno.ENOENT),
+        ("/usr", errno.EACCES),
+        ("not_executable", errno.EACCES),
+        ("not_a_program", errno.ENOEXEC),
+    ],
+)
+async def test_what_cannot_be_started_is_named_with_the_reason(path, number, request):
+    path = path if path.startswith("/") else request.getfixturevalue(path)
+    with pytest.raises(errors.SpawnError, match=os.strerror(number)) as caught:
+        await start(path)
+    assert (caught.value.codex_path, caught.value.errno) == (path, number)
+
+
+@pytest.mark.parametrize("count", range(6))
+async def test_too_few_descriptors_are_an_error_that_says_so_and_leaves_nothing(count):
+    with descriptors_left(count), pytest.raises(errors.ResourceLimitError, match="ulimit -n") as caught:
+        async with shell("exit 0"):
+            pass
+    assert caught.value.errno == errno.EMFILE
+
+
+async def test_cancelled_at_any_step_it_leaves_nothing():
+    async def work() -> None:
+        async with shell("echo ready; exec cat") as process:
+            await process.receive_some()
+            await process.wait()
+
+    assert await cancel_at_each_step(work) > 5
