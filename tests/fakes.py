@@ -1,0 +1,100 @@
+"""What a fake codex says and does, and the options of a runtime that uses it."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from codex_actors.options import CodexOptions, Deadlines
+from codex_actors.testing import Act, fake_codex, writes
+
+THREAD = "019a0000-0000-7000-8000-000000000001"
+OTHER_THREAD = "019a0000-0000-7000-8000-000000000002"
+
+
+def line(kind: str, **fields: object) -> str:
+    return json.dumps({"type": kind, **fields}) + "\n"
+
+
+def started(thread_id: str = THREAD) -> str:
+    return line("thread.started", thread_id=thread_id) + line("turn.started")
+
+
+def said(text: str) -> str:
+    return line("item.completed", item={"id": "item_0", "type": "agent_message", "text": text})
+
+
+def command_begins(item_id: str = "item_1") -> str:
+    return line(
+        "item.started",
+        item={
+            "id": item_id,
+            "type": "command_execution",
+            "command": "sleep 1",
+            "aggregated_output": "",
+            "exit_code": None,
+            "status": "in_progress",
+        },
+    )
+
+
+def completed(input_tokens: int = 100, output_tokens: int = 10) -> str:
+    usage = {"input_tokens": input_tokens, "cached_input_tokens": 0, "output_tokens": output_tokens}
+    return line("turn.completed", usage=usage)
+
+
+STARTED = started()
+COMPLETED = completed()
+DONE = STARTED + said("done") + COMPLETED
+
+
+def fake_options(
+    directory: Path,
+    *acts: Act,
+    version: str = "0.169.0",
+    deadlines: Deadlines | None = None,
+    **options: Any,
+) -> CodexOptions:
+    """A fake codex that does as it is told, and a home for it."""
+    home = directory / "home"
+    home.mkdir(exist_ok=True)
+    path = fake_codex(directory / "bin", *acts, version=version)
+    return CodexOptions(codex_path=path, codex_home=home, deadlines=deadlines or Deadlines(), **options)
+
+
+def answers() -> Act:
+    """Completes its turn."""
+    return writes(DONE)
+
+
+class Gate:
+    """Holds fake codexes up until the test lets them pass, one after the other."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = fd
+
+    def waits(self) -> Act:
+        """Waits here until it may pass."""
+        return Act(f"read _ <'{self._path}'")
+
+    def let_pass(self, count: int = 1) -> None:
+        os.write(self._fd, b"\n" * count)
+
+
+@contextmanager
+def gate(path: Path) -> Iterator[Gate]:
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # open for both, so that no side waits for the other
+    try:
+        yield Gate(path, fd)
+    finally:
+        os.close(fd)
+
+
+def lock_files(options: CodexOptions) -> list[str]:
+    """What is left of the locks of threads."""
+    folder = Path(str(options.codex_home)) / "codex-actors-locks"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
