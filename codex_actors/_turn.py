@@ -89,9 +89,9 @@ class TurnActor:
         self._send, self._receive = trio.open_memory_channel[list[Event]](_MAX_BATCHES)
         self.thread_id: str | None = None
         self.outcome: TurnResult | Exception | None = None
-        self.interrupted = trio.Event()
-        self.scope = trio.CancelScope()
-        self.gone = trio.Event()
+        self.interrupted: trio.Event = trio.Event()
+        self.scope: trio.CancelScope = trio.CancelScope()
+        self.gone: trio.Event = trio.Event()
 
     async def put_batch(self, batch: list[Event]) -> None:
         """Hand events on; waits while their taker is behind."""

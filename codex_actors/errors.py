@@ -199,7 +199,7 @@ class SpawnError(SetupError):
     def __init__(self, codex_path: str, error: OSError) -> None:
         super().__init__(f"cannot start {codex_path}: {error.strerror or error}")
         self.codex_path = codex_path
-        self.errno = error.errno
+        self.errno: int | None = error.errno
 
 
 class ResourceLimitError(SetupError):

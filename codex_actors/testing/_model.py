@@ -75,7 +75,7 @@ class Scenario:
     def __init__(self, name: str, url: str, steps: tuple[Step | On, ...]) -> None:
         self.name = name
         self.url = url
-        self.requests = RequestLog()
+        self.requests: RequestLog = RequestLog()
         self._rules = [step for step in steps if isinstance(step, On)]
         self._steps = tuple(step for step in steps if not isinstance(step, On))
         self._said: Counter[tuple[int, str]] = Counter()
@@ -109,7 +109,7 @@ class ModelServer:
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
-        self.requests = RequestLog()
+        self.requests: RequestLog = RequestLog()
         self._scenarios: dict[str, Scenario] = {}
 
     def script(self, name: str, *steps: Step | On) -> Scenario:
