@@ -256,9 +256,9 @@ def _may_be_none(name: str) -> bool:
         return False
 
 
-def test_only_a_turn_and_its_silence_may_last_for_ever():
+def test_only_a_turn_its_silence_and_its_wait_for_a_network_may_last_for_ever():
     unlimited = {name for name in Deadlines.__struct_fields__ if _may_be_none(name)}
-    assert unlimited == {"turn_seconds", "idle_seconds"}
+    assert unlimited == {"turn_seconds", "idle_seconds", "network_seconds"}
     assert Deadlines(turn_seconds=None, idle_seconds=None, kill_seconds=1) != Deadlines()
 
 

@@ -79,7 +79,7 @@ def find_last_thread(home: Path, cwd: Path | None = None) -> str | None:
     for rollout in sorted((home / "sessions").rglob("rollout-*"), key=_used_at, reverse=True):
         begun = _first_payload(rollout)
         here = cwd is None or Path(str(begun.get("cwd"))).resolve() == cwd.resolve()
-        if here and begun.get("source") in _SOURCES:
+        if here and str(begun.get("source")) in _SOURCES:
             return thread_id_of(rollout)
     return None
 
