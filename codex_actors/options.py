@@ -387,8 +387,9 @@ class ThreadOptions(Options, frozen=True, kw_only=True):
             know the word ignore it.
         sandbox: What the model's commands may touch: ``"read-only"``, ``"workspace-write"`` (the
             working directory and temporary files) or ``"danger-full-access"``. None is what Codex's
-            configuration says, else ``"read-only"``. Given here, nothing in any configuration wins
-            over it.
+            configuration says, else ``"read-only"``. Given here, no setting wins over it; but a command
+            that a ``.rules`` file allows runs outside any sandbox (see `ignore_rules`), and so do MCP
+            servers, hooks and ``notify``.
         cwd: Where the thread works. None is the current directory.
         additional_directories: Further directories that commands may write to, in
             ``"workspace-write"``.
@@ -404,7 +405,8 @@ class ThreadOptions(Options, frozen=True, kw_only=True):
         ephemeral: Keeps no record of the thread, which then cannot be resumed.
         profile: Lays ``$CODEX_HOME/<profile>.config.toml`` over ``config.toml``.
         ignore_user_config: Does not read ``config.toml``.
-        ignore_rules: Does not read ``.rules`` files, which allow and forbid commands.
+        ignore_rules: Does not read ``.rules`` files, which forbid commands, or let them run outside
+            the sandbox.
         strict_config: Refuses configuration keys that this Codex does not know, instead of warning.
         enable: Features to switch on.
         disable: Features to switch off.

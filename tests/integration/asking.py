@@ -83,6 +83,12 @@ class Asking:
     home: CodexHome
     workspace: Path
 
+    def write_rule(self, command: str, decision: str) -> None:
+        """Writes the user's rule about a command."""
+        rules = self.home.path / "rules" / "default.rules"
+        rules.parent.mkdir()
+        rules.write_text(f'prefix_rule(pattern=["{command}"], decision="{decision}")\n')
+
     async def ask(
         self,
         codex: CodexOptions | None = None,

@@ -186,11 +186,18 @@ async def test_a_second_model_may_decide(asking):
 @tries("ThreadOptions.ignore_rules")
 async def test_rules_about_commands_can_be_ignored(asking, ignored):
     asking = asking(shell("touch made"), OK)
-    rules = asking.home.path / "rules" / "default.rules"
-    rules.parent.mkdir()
-    rules.write_text('prefix_rule(pattern=["touch"], decision="forbidden")\n')
+    asking.write_rule("touch", "forbidden")
     await asking.ask(sandbox="danger-full-access", ignore_rules=ignored)
     assert (asking.workspace / "made").exists() is ignored
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+async def test_a_rule_that_allows_a_command_takes_it_out_of_the_sandbox(asking, ignored):
+    """So a read-only sandbox alone does not promise that nothing was changed."""
+    asking = asking(shell("touch made"), OK)
+    asking.write_rule("touch", "allow")
+    await asking.ask(sandbox="read-only", ignore_rules=ignored)
+    assert (asking.workspace / "made").exists() is not ignored
 
 
 # Where and how threads are kept
