@@ -211,3 +211,10 @@ def test_a_message_that_speaks_of_a_web_search_is_left_as_it_is():
     text = '{"type":"item.completed","item":{"id":"x","type":"web_search","id":"ws"'
     message = decode(json.dumps({"id": "item_0", "type": "agent_message", "text": text}))
     assert message == items.AgentMessage(id="item_0", text=text)
+
+
+def test_what_a_tool_was_passed_is_left_as_it_is_though_it_looks_like_a_web_search():
+    event = '{"type":"item.completed","item":{"id":"x","type":"web_search","id":"ws"}}'
+    call = decode(f'{{"id":"i","type":"mcp_tool_call","server":"s","tool":"t","arguments":{event}}}')
+    assert isinstance(call, items.McpToolCall)
+    assert call.arguments == {"type": "item.completed", "item": {"id": "ws", "type": "web_search"}}

@@ -105,7 +105,7 @@ def test_a_windows_newline_is_white_space():
 
 @pytest.mark.parametrize("run", SPOKEN, ids=lambda run: run.name)
 def test_what_codex_writes_is_decoded_at_once(run):
-    """Line by line would be half as fast."""
+    """A closer look at every line would take several times as long."""
     assert _decode_at_once(run.stdout) == decode(run.stdout)
 
 
@@ -254,6 +254,16 @@ def test_a_line_as_long_as_the_limit_is_read_and_one_byte_more_is_noise():
     assert decode(lines, max_line_bytes=22)[1] == too_long
 
 
+@pytest.mark.parametrize("step", [1, 100, 299, 300, 301])
+def test_the_limit_is_the_same_for_a_line_that_comes_in_pieces(step):
+    line = STARTED.rjust(300)
+    pieces = [line[i : i + step] for i in range(0, len(line), step)]
+    assert (
+        decode(*pieces, b"\n", max_line_bytes=300) == decode(*pieces, max_line_bytes=300) == [TurnStarted()]
+    )
+    assert [type(event) for event in decode(*pieces, b"\n", max_line_bytes=299)] == [Noise]
+
+
 @pytest.mark.parametrize("step", [1, 7, 100, 199, 200, 201, 5_000])
 def test_of_a_line_over_the_limit_the_beginning_is_kept_however_it_came(step):
     line = bytes(range(32, 127)) * 50
@@ -368,7 +378,7 @@ def state_after(*events: Event, read_only=False, review=False, keep_items=None) 
     return state
 
 
-def outcome(*events: Event, returncode: int = 0, stderr_tail: str = "", **kind) -> TurnResult:
+def outcome(*events: Event, returncode: int | None = 0, stderr_tail: str = "", **kind) -> TurnResult:
     return state_after(*events, **kind).outcome(
         timings=TIMINGS,
         returncode=returncode,
@@ -379,7 +389,7 @@ def outcome(*events: Event, returncode: int = 0, stderr_tail: str = "", **kind) 
     )
 
 
-def failure(*events: Event, returncode: int = 0, stderr_tail: str = "", **kind) -> errors.TurnError:
+def failure(*events: Event, returncode: int | None = 0, stderr_tail: str = "", **kind) -> errors.TurnError:
     with pytest.raises(errors.TurnError) as caught:
         outcome(*events, returncode=returncode, stderr_tail=stderr_tail, **kind)
     return caught.value
@@ -437,6 +447,12 @@ def test_each_end_without_completion_is_an_error_of_its_own(events, returncode, 
     assert exc.partial == state_after(*events).partial(
         timings=TIMINGS, returncode=returncode, dropped_events=2
     )
+
+
+def test_a_turn_that_has_ended_needs_no_exit_status():
+    """Such as when Codex is slow to leave, and nobody stayed."""
+    assert outcome(THREAD, BEGUN, COMPLETED, returncode=None).returncode is None
+    assert failure(THREAD, BEGUN, FAILED, returncode=None).returncode is None
 
 
 def test_a_process_that_was_killed_says_by_which_signal():
@@ -592,6 +608,29 @@ def test_what_does_not_act_is_never_in_progress(item):
 def test_memory_is_bounded_also_by_commands_that_never_complete():
     state = state_after(*(ItemStarted(item=CommandExecution(id=f"{n}", command="c")) for n in range(2_000)))
     assert len(state._in_progress) == MAX_IN_PROGRESS
+
+
+NO_NETWORK = Error(message="Reconnecting... waiting for network (Connection failed: error sending request)")
+
+
+@pytest.mark.parametrize(
+    ("events", "waiting"),
+    [
+        ((), False),
+        ((THREAD, BEGUN), False),
+        ((THREAD, BEGUN, RETRY), False),
+        ((THREAD, BEGUN, NO_NETWORK), True),
+        ((THREAD, BEGUN, RETRY, NO_NETWORK), True),
+        ((THREAD, BEGUN, NO_NETWORK, RETRY), False),
+        ((THREAD, BEGUN, NO_NETWORK, ItemCompleted(item=MESSAGE)), False),
+    ],
+)
+def test_codex_waits_for_the_network_as_long_as_that_is_the_last_thing_it_said(events, waiting):
+    state = TurnState()
+    for event in events:
+        state.apply([event])
+        state.apply([])
+    assert state.waiting_for_network is state_after(*events).waiting_for_network is waiting
 
 
 # Side effects.
