@@ -71,21 +71,12 @@ class HttpConnection:
         """Ends the answer; the connection may be used again."""
         await self._send(h11.EndOfMessage())
 
-    async def wait_or_lose(self, wait: Callable[[], Awaitable[object]]) -> None:
+    async def wait_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Awaits something that cannot fail, but no longer than the other side stays."""
-        left = False
-
-        async def watch() -> None:
-            nonlocal left
-            left = await self._wait_left()
-            nursery.cancel_scope.cancel()
-
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
+            nursery.start_soon(self._cancel_when_left, nursery.cancel_scope)
             await wait()
             nursery.cancel_scope.cancel()
-        if left:
-            raise trio.BrokenResourceError
 
     def reset(self) -> None:
         """Makes closing the connection a TCP reset."""
@@ -117,13 +108,11 @@ class HttpConnection:
         if data:
             await self._stream.send_all(data)
 
-    async def _wait_left(self) -> bool:
-        try:
+    async def _cancel_when_left(self, scope: trio.CancelScope) -> None:
+        with suppress(trio.BrokenResourceError):
             while data := await self._stream.receive_some(_CHUNK_BYTES):
                 self._h11.receive_data(data)
-        except trio.BrokenResourceError:
-            pass
-        return True
+        scope.cancel()
 
 
 async def _send(connection: HttpConnection, answer: Answer, serials: Iterator[int]) -> None:
@@ -143,9 +132,9 @@ async def _stream(connection: HttpConnection, reply: Reply, serials: Iterator[in
     await connection.send_body(_sse.created(response_id))
     for part in reply.parts:
         if isinstance(part, Pause):
-            await connection.wait_or_lose(partial(trio.sleep, part.seconds))
+            await connection.wait_connected(partial(trio.sleep, part.seconds))
         elif isinstance(part, trio.Event):
-            await connection.wait_or_lose(part.wait)
+            await connection.wait_connected(part.wait)
         else:
             await connection.send_body(_sse.item_done(part, next(serials)))
     await connection.send_body(_sse.ending(reply, response_id))
@@ -159,7 +148,7 @@ async def _finish(connection: HttpConnection, ending: Ending) -> None:
         case Broken(how="reset"):
             connection.reset()
         case Broken(how="hang"):
-            await connection.wait_or_lose(trio.sleep_forever)
+            await connection.wait_connected(trio.sleep_forever)
         case _:
             await connection.send_end()
 

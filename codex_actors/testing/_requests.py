@@ -145,7 +145,7 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._requests: list[ModelRequest] = []
-        self._arrived = trio.Event()
+        self._waiting = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -160,14 +160,13 @@ class RequestLog:
         """Waits until `count` requests have come and returns that one; put a deadline around it."""
         await trio.lowlevel.checkpoint()
         while len(self._requests) < count:
-            await self._arrived.wait()
+            await self._waiting.park()
         return self._requests[count - 1]
 
     def append(self, request: ModelRequest) -> None:
         """Adds a request and wakes who waits for it."""
         self._requests.append(request)
-        self._arrived.set()
-        self._arrived = trio.Event()
+        self._waiting.unpark_all()
 
 
 def _text(content: list[_Content] | str | None) -> str:

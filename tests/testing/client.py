@@ -109,6 +109,12 @@ def said(text: str, role: str = "user") -> dict[str, object]:
     return {"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]}
 
 
+async def asked(scenario: Scenario, count: int) -> None:
+    """Waits until so many requests have come."""
+    with trio.fail_after(10):
+        await scenario.requests.wait(count)
+
+
 async def ask(scenario: Scenario, prompt: str = "do it", **headers: str) -> Response:
     """Asks once, over a connection of its own."""
     async with open_client(scenario.url) as client:

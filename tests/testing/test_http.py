@@ -21,7 +21,7 @@ from codex_actors.testing import (
     reply,
     reset,
 )
-from tests.testing.client import ask, open_client
+from tests.testing.client import ask, asked, open_client
 
 
 async def test_one_connection_carries_many_requests(model_server):
@@ -47,7 +47,7 @@ async def test_many_connections_are_answered_at_once(model_server):
     async with trio.open_nursery() as nursery:
         for number in range(50):
             nursery.start_soon(one, number)
-        await scenario.requests.wait(50)
+        await asked(scenario, 50)
         gate.set()
     assert texts == ["all here"] * 50
 
@@ -125,6 +125,24 @@ async def test_an_event_holds_a_reply_back_until_it_is_set(model_server):
     assert response.texts == ["free"]
 
 
+async def test_a_request_that_comes_while_a_reply_is_held_waits_its_turn(model_server):
+    gate = trio.Event()
+    scenario = model_server.script("early", reply(gate, message("first")), message("second"))
+    request = b'POST /s/early/v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: 12\r\n\r\n{"input":[]}'
+    async with open_client(scenario.url) as client:
+        await client.stream.send_all(request)
+        await asked(scenario, 1)
+        await client.stream.send_all(request)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert len(scenario.requests) == 1
+        gate.set()
+        received = b""
+        with trio.fail_after(10):
+            while b"second" not in received:
+                received += await client.stream.receive_some()
+    assert received.index(b"first") < received.index(b"second")
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("part", [trio.Event(), pause(3600)], ids=["event", "pause"])
 async def test_a_client_that_leaves_a_held_reply_leaves_nothing_behind(model_server, part, how):
@@ -133,7 +151,7 @@ async def test_a_client_that_leaves_a_held_reply_leaves_nothing_behind(model_ser
     before = trio.lowlevel.current_statistics().tasks_living
     async with open_client(scenario.url) as client:
         await client.send_prompt(scenario)
-        await scenario.requests.wait(1)
+        await asked(scenario, 1)
         if how == "reset":
             client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with trio.fail_after(10):
@@ -166,7 +184,7 @@ async def test_leaving_the_server_ends_every_connection_at_once():
                 clients = [await stack.enter_async_context(open_client(scenario.url)) for _ in range(3)]
                 for client in clients:
                     await client.send_prompt(scenario)
-                await scenario.requests.wait(3)
+                await asked(scenario, 3)
             responses = [await client.receive() for client in clients]
     assert [response.complete for response in responses] == [False] * 3
 

@@ -18,9 +18,11 @@ from codex_actors.testing import (
 from tests.testing.client import ask, open_client
 
 
-async def test_replies_are_given_in_the_order_of_the_script(model_server):
+async def test_replies_are_given_in_the_order_of_the_script_whichever_turn_asks(model_server):
     scenario = model_server.script("three", message("one"), message("two"), message("three"))
-    assert [(await ask(scenario)).texts for _ in range(3)] == [["one"], ["two"], ["three"]]
+    turns = ['{"turn_id": "a"}', '{"turn_id": "b"}', "{}"]
+    heard = [(await ask(scenario, x_codex_turn_metadata=turn)).texts for turn in turns]
+    assert heard == [["one"], ["two"], ["three"]]
 
 
 async def test_a_scenario_that_ran_out_refuses_and_says_which_it_was(model_server):
