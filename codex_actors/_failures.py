@@ -30,10 +30,6 @@ _STATUS_FAILURES: dict[int, type[errors.TurnFailedError]] = {
     404: errors.ModelNotFoundError,
     422: errors.InvalidRequestError,
     429: errors.RateLimitError,
-    500: errors.OverloadedError,
-    502: errors.OverloadedError,
-    503: errors.OverloadedError,
-    504: errors.OverloadedError,
 }
 _STATUS = re.compile(r"(?:unexpected status|last status:) (\d{3})\b")
 _RESETS_AT = re.compile(r"[Tt]ry again (?:at|in) (.+?)\.?$")
@@ -63,6 +59,8 @@ def _failure_class(reason: str, http_status: int | None) -> type[errors.TurnFail
             return error
     if http_status in _STATUS_FAILURES:
         return _STATUS_FAILURES[http_status]
+    if http_status is not None and http_status >= 500:  # noqa: PLR2004 - HTTP's own number
+        return errors.OverloadedError
     if _CONNECTION.search(reason):
         return errors.ConnectionLostError
     return errors.TurnFailedError

@@ -373,7 +373,7 @@ class ProcessKilledError(ProcessExitedError):
     """
 
     def __init__(self, *, partial: "PartialResult", returncode: int, stderr_tail: str = "") -> None:
-        self.signal = -returncode
+        self.signal: int = -returncode
         name = _SIGNAL_NAMES.get(self.signal, f"signal {self.signal}")
         super().__init__(
             f"Codex was killed by {name} before its turn ended",
