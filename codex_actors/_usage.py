@@ -41,10 +41,13 @@ class UsageBook:
 
     def after(self, thread_id: str, usage: Usage) -> None:
         """Note what a thread has used, now that its turn has completed and its process is gone."""
-        rollout = find_rollout(self._codex_home, thread_id)
-        if rollout is None:
+        try:
+            rollout = find_rollout(self._codex_home, thread_id)
+            if rollout is None:
+                return
+            self._counts[thread_id] = _Count(usage, rollout, rollout.stat().st_size)
+        except OSError:  # archived just now, or no descriptor is left: a count is lost, not a turn
             return
-        self._counts[thread_id] = _Count(usage, rollout, rollout.stat().st_size)
         if len(self._counts) > _MAX_THREADS:
             del self._counts[next(iter(self._counts))]
 

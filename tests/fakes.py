@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from codex_actors.events import Event, ItemCompleted
+from codex_actors.items import AgentMessage
 from codex_actors.options import CodexOptions, Deadlines
 from codex_actors.testing import Act, fake_codex, writes
 
@@ -48,6 +50,12 @@ def completed(input_tokens: int = 100, output_tokens: int = 10) -> str:
 STARTED = started()
 COMPLETED = completed()
 DONE = STARTED + said("done") + COMPLETED
+
+
+def texts(seen: Iterable[Event]) -> list[str]:
+    """What the agent said in these events."""
+    items = [event.item for event in seen if isinstance(event, ItemCompleted)]
+    return [item.text for item in items if isinstance(item, AgentMessage)]
 
 
 def fake_options(
