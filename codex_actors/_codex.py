@@ -91,6 +91,6 @@ class Codex:
 
     def _thread_id(self, thread: str | ThreadName | LastThread, options: ThreadOptions | None) -> str:
         if isinstance(thread, str):
-            return check_thread_id(thread)
+            return check_thread_id(thread).lower()  # one thread has one id, and one lock
         cwd = options.cwd if options else None
-        return self._runner.find_thread(thread, Path(cwd or "."))
+        return self._runner.find_thread(thread, Path(cwd or ".").absolute())

@@ -4,8 +4,8 @@
 
 import fcntl
 import os
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import trio
 
 from codex_actors import errors
+from codex_actors._process import resource_limit
 
 _FOLDER = "codex-actors-locks"
 # Other processes cannot wake us when they let go; twenty looks a second cost nothing beside a turn.
@@ -44,50 +45,52 @@ class ThreadLocks:
         self._locks.setdefault(thread_id, lock)
 
     @asynccontextmanager
-    async def hold(self, lock: trio.Lock) -> AsyncGenerator[None]:
-        """Hold a thread within this runtime.
+    async def hold(self, lock: trio.Lock, thread_id: Callable[[], str | None]) -> AsyncGenerator[ExitStack]:
+        """Hold a thread, within this runtime and against other processes.
 
-        Raises:
-            ThreadBusyError: It was not free in time, or at once where waiting is not wanted.
-        """
-        try:
-            lock.acquire_nowait()
-        except trio.WouldBlock:
-            with trio.move_on_after(self._seconds) as waiting:
-                await lock.acquire()
-            if waiting.cancelled_caught:
-                raise _busy("", "this runtime") from None
-        try:
-            yield
-        finally:
-            lock.release()
+        Args:
+            lock: The lock that this runtime's turns on the thread share.
+            thread_id: Says which thread it is; None while it has no id, and then `hold_file` is for later.
+                Asked when the lock is held, because the turn before may give the thread its id.
 
-    async def hold_file(self, held: ExitStack, thread_id: str) -> None:
-        """Hold a thread against other processes until `held` is closed.
+        Returns:
+            Where further locks can go, to be let go with this one.
 
         Raises:
             ThreadBusyError: It was not free in time, or at once where waiting is not wanted.
             CodexHomeError: The lock's file cannot be made.
+            ResourceLimitError: There are too few file descriptors.
         """
         give_up_at = trio.current_time() + self._seconds
-        while not self.hold_file_nowait(held, thread_id):
-            if trio.current_time() >= give_up_at:
-                raise _busy(thread_id, "another process")
-            await trio.sleep(_LOOK_SECONDS)
+        with ExitStack() as held:
+            await _acquire(lock, give_up_at, thread_id)
+            held.callback(lock.release)
+            known = thread_id()
+            while known is not None and not self.hold_file(held, known):
+                if trio.current_time() >= give_up_at:
+                    raise _busy(known, "another process")
+                await trio.sleep(_LOOK_SECONDS)
+            yield held
 
-    def hold_file_nowait(self, held: ExitStack, thread_id: str) -> bool:
-        """As `hold_file`, but returns whether that was possible at once."""
+    def hold_file(self, held: ExitStack, thread_id: str) -> bool:
+        """Hold a thread against other processes until `held` is closed; False if one of them has it.
+
+        Raises:
+            CodexHomeError: The lock's file cannot be made.
+            ResourceLimitError: There are too few file descriptors.
+        """
         path = self._folder / f"{thread_id}.lock"
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
-            raise errors.CodexHomeError(
-                str(self._folder.parent), f"cannot be written: {exc.strerror}"
+            home = str(self._folder.parent)
+            raise (
+                resource_limit(exc) or errors.CodexHomeError(home, f"cannot be written: {exc.strerror}")
             ) from exc
         if _locked(fd, path):
             held.callback(os.close, fd)
-            held.callback(path.unlink)
+            held.callback(_remove, path)
             return True
         os.close(fd)
         return False
@@ -102,5 +105,21 @@ def _locked(fd: int, path: Path) -> bool:
         return False
 
 
-def _busy(thread_id: str, holder: str) -> errors.ThreadBusyError:
-    return errors.ThreadBusyError(f"{holder} has a turn running on thread {thread_id}".rstrip(), thread_id)
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the home may be gone by now, and a file that stays blocks nobody
+        path.unlink()
+
+
+async def _acquire(lock: trio.Lock, give_up_at: float, thread_id: Callable[[], str | None]) -> None:
+    try:
+        lock.acquire_nowait()
+    except trio.WouldBlock:
+        with trio.move_on_at(give_up_at) as waiting:
+            await lock.acquire()
+        if waiting.cancelled_caught:
+            raise _busy(thread_id(), "this runtime") from None
+
+
+def _busy(thread_id: str | None, holder: str) -> errors.ThreadBusyError:
+    thread = f"thread {thread_id}" if thread_id else "this new thread"
+    return errors.ThreadBusyError(f"{holder} has a turn running on {thread}", thread_id or "")

@@ -42,9 +42,14 @@ def translate_os_errors(path: str) -> Generator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in _OUT_OF_SOMETHING:
-            raise errors.ResourceLimitError(_OUT_OF_SOMETHING[exc.errno], exc.errno) from exc
-        raise errors.SpawnError(path, exc) from exc
+        raise (resource_limit(exc) or errors.SpawnError(path, exc)) from exc
+
+
+def resource_limit(error: OSError) -> errors.ResourceLimitError | None:
+    """What the machine is out of, if that is what the operating system says."""
+    if error.errno not in _OUT_OF_SOMETHING:
+        return None
+    return errors.ResourceLimitError(_OUT_OF_SOMETHING[error.errno], error.errno)
 
 
 @contextmanager

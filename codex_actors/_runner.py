@@ -20,7 +20,7 @@ from codex_actors.backends import Backend, ResumeThread, ReviewChanges, Start, T
 from codex_actors.backends._home import find_home, find_last_thread, find_thread_by_name
 from codex_actors.events import Event, Usage
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, TurnOptions
-from codex_actors.results import Timings, TurnResult, TurnUsage
+from codex_actors.results import TurnResult, TurnUsage
 
 
 class Conversation:
@@ -127,32 +127,28 @@ class TurnRunner:
             raise errors.RuntimeClosedError
         self._check_codex_home()
         actor = TurnActor()
-        await self.nursery.start(self._run_actor, actor, conversation, question)
+        self.nursery.start_soon(self._run_actor, actor, conversation, question)
         try:
+            await actor.wait_begun()
             yield Turn(actor)
+            await actor.see_out()
         finally:
             actor.scope.cancel()
             with trio.CancelScope(shield=True):  # bounded: the actor's own steps are
                 await actor.gone.wait()
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_actor(
-        self,
-        actor: TurnActor,
-        conversation: Conversation,
-        question: Question,
-        *,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
+    async def _run_actor(self, actor: TurnActor, conversation: Conversation, question: Question) -> None:
         try:
-            async with self._locks.hold(conversation.lock):
-                with ExitStack() as held:
-                    if conversation.thread_id is not None:
-                        await self._locks.hold_file(held, conversation.thread_id)
-                    task_status.started()
-                    await self._run_turn(actor, conversation, question, held)
+            with actor.scope:
+                async with self._locks.hold(conversation.lock, lambda: conversation.thread_id) as held:
+                    actor.outcome = await self._run_turn(actor, conversation, question, held)
+        except Exception as exc:  # noqa: BLE001 - also a bug of ours is the holder's to see, not the runtime's
+            actor.outcome = exc
         finally:  # after the thread is free: whoever gets the outcome may ask again at once
             actor.finish()
+            if actor.state is not None:
+                self._counts["completed" if isinstance(actor.outcome, TurnResult) else "failed"] += 1
 
     def _check_codex_home(self) -> None:
         if not self._codex_home.is_dir():
@@ -165,29 +161,13 @@ class TurnRunner:
 
     async def _run_turn(
         self, actor: TurnActor, conversation: Conversation, question: Question, held: ExitStack
-    ) -> None:
+    ) -> TurnResult:
         state = TurnState(
             read_only=conversation.options.sandbox == "read-only",
             review=isinstance(conversation.start, ReviewChanges),
             keep_items=question.keep_items,
         )
-        self._counts["started"] += 1
-        outcome: TurnResult | Exception | None = None
-        try:
-            with actor.scope:
-                outcome = await self._ask(actor, state, conversation, question, held)
-        finally:
-            actor.outcome = outcome or _cut_short(state)
-            self._counts["completed" if isinstance(actor.outcome, TurnResult) else "failed"] += 1
 
-    async def _ask(
-        self,
-        actor: TurnActor,
-        state: TurnState,
-        conversation: Conversation,
-        question: Question,
-        held: ExitStack,
-    ) -> TurnResult | Exception:
         async def deliver(events: list[Event]) -> None:
             if actor.thread_id is None and state.thread_id is not None:
                 actor.thread_id = state.thread_id
@@ -202,18 +182,17 @@ class TurnRunner:
             thread=conversation.options,
             turn=question.options,
         )
+        self._counts["started"] += 1
+        actor.begin(state)
         used_before = self._usage.before(conversation.start)
-        try:
-            result = await self._backend.run_turn(request, state, deliver, actor.interrupted)
-        except Exception as exc:  # noqa: BLE001 - also a bug of ours is the holder's to see, not the runtime's
-            return exc
+        result = await self._backend.run_turn(request, state, deliver, actor.interrupted)
         return self._with_usage(result, used_before)
 
     def _learn_thread(self, conversation: Conversation, thread_id: str, held: ExitStack) -> None:
         if conversation.thread_id is None and not isinstance(conversation.start, ReviewChanges):
             conversation.start = ResumeThread(thread_id=thread_id)
             self._locks.adopt(thread_id, conversation.lock)
-            self._locks.hold_file_nowait(held, thread_id)
+            self._locks.hold_file(held, thread_id)
 
     def _with_usage(self, result: TurnResult, used_before: Usage | None) -> TurnResult:
         used = result.usage.thread
@@ -222,14 +201,3 @@ class TurnRunner:
         self._usage.after(result.thread_id, used)
         usage = TurnUsage(thread=used, turn=difference(used, used_before))
         return msgspec.structs.replace(result, usage=usage)
-
-
-def _cut_short(state: TurnState) -> TurnResult | Exception:
-    """What became of a turn whose holder left before its process was gone."""
-    if not state.ended:
-        partial = state.partial(timings=Timings())
-        return errors.TurnInterruptedError("the turn was left before it ended", partial=partial)
-    try:
-        return state.outcome(timings=Timings(), returncode=None)
-    except errors.CodexError as exc:
-        return exc

@@ -7,8 +7,9 @@ from typing import Self
 import trio
 
 from codex_actors import errors
+from codex_actors._protocol import TurnState
 from codex_actors.events import Event
-from codex_actors.results import TurnResult
+from codex_actors.results import Timings, TurnResult
 
 # A batch is what one read brought, at most 64 KiB of lines. Two let reading and taking overlap.
 _MAX_BATCHES = 2
@@ -87,11 +88,24 @@ class TurnActor:
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[list[Event]](_MAX_BATCHES)
+        self._begun = trio.Event()
+        self.state: TurnState | None = None
         self.thread_id: str | None = None
         self.outcome: TurnResult | Exception | None = None
-        self.interrupted: trio.Event = trio.Event()
-        self.scope: trio.CancelScope = trio.CancelScope()
-        self.gone: trio.Event = trio.Event()
+        self.interrupted = trio.Event()
+        self.scope = trio.CancelScope()
+        self.gone = trio.Event()
+
+    def begin(self, state: TurnState) -> None:
+        """Let the holder know that the turn has its thread and is about to run."""
+        self.state = state
+        self._begun.set()
+
+    async def wait_begun(self) -> None:
+        """Wait until the turn has its thread; raises what kept it from having it."""
+        await self._begun.wait()
+        if self.state is None and isinstance(self.outcome, Exception):
+            raise self.outcome
 
     async def put_batch(self, batch: list[Event]) -> None:
         """Hand events on; waits while their taker is behind."""
@@ -104,7 +118,27 @@ class TurnActor:
         except trio.EndOfChannel:
             return None
 
+    async def see_out(self) -> None:
+        """If the turn has ended, let its process end too, by itself: then all is known about the turn."""
+        while self.state and self.state.ended and await self.next_batch() is not None:
+            pass
+
     def finish(self) -> None:
         """Let the holder see the outcome, now that nothing of the turn lives any more."""
+        if self.outcome is None:
+            self.outcome = self._cut_short()
         self._send.close()
+        self._begun.set()
         self.gone.set()
+
+    def _cut_short(self) -> TurnResult | Exception:
+        """What became of a turn that was cancelled."""
+        if self.state is None:
+            return errors.RuntimeClosedError()
+        if not self.state.ended:
+            partial = self.state.partial(timings=Timings())
+            return errors.TurnInterruptedError("the turn was left before it ended", partial=partial)
+        try:
+            return self.state.outcome(timings=Timings(), returncode=None)
+        except errors.CodexError as exc:
+            return exc

@@ -2,10 +2,9 @@
 
 import errno
 import os
-import resource
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from codex_actors import errors
 from codex_actors._process import MAX_STDERR_BYTES, Process, open_anonymous_file, open_process
 from tests.cancel_steps import cancel_at_each_step
 from tests.leak_check import HAS_PROC
+from tests.limits import descriptors_left
 
 FOR_EVER = "exec sleep 600"  # exec: a shell hears of a signal only when its child has ended
 
@@ -40,20 +40,6 @@ async def read_all(process: Process) -> bytes:
     while data := await process.receive_some():
         output += data
     return output
-
-
-@contextmanager
-def descriptors_left(count: int) -> Iterator[None]:
-    """Let this process open only so many more descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    probe = [os.open("/dev/null", os.O_RDONLY) for _ in range(count + 1)]
-    for fd in probe:
-        os.close(fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (probe[-1], hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
