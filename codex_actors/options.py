@@ -256,8 +256,9 @@ class CodexOptions(Options, frozen=True, kw_only=True):
         codex_home: Where Codex keeps its configuration, login and threads. None is the
             ``CODEX_HOME`` of the environment, or ``~/.codex``.
         base_url: The address of the model's API, in place of OpenAI's.
-        api_key: The key for the model. It travels in Codex's environment, and the commands that the
-            model runs do not see it. None uses the environment's ``CODEX_API_KEY`` or Codex's login.
+        api_key: The key for the model. It travels in Codex's environment (``CODEX_API_KEY``), and the
+            commands that the model runs do not see it. None uses the variable of our own environment,
+            or Codex's login.
         config: Configuration as in ``config.toml``, over what is there. Values are visible in the
             machine's process list; environments and headers of MCP servers and model providers are
             not, and what is named like a secret elsewhere is refused.
@@ -294,13 +295,21 @@ class CodexOptions(Options, frozen=True, kw_only=True):
         self._require("api_key", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
         self._require("originator", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
         _check_variables(self.env, "CodexOptions.env")
-        for key, value in self.config.items():
-            _toml.encode(value, f"CodexOptions.config.{key}")
+        self._check_config()
         for at, override in enumerate(self.config_overrides):
             if not override.partition("=")[0].strip() or "=" not in override:
                 raise self._error(f"config_overrides[{at}]", "must be of the form key=value")
         if self.max_line_bytes < 1:
             raise self._error("max_line_bytes", "must be at least 1")
+
+    def _check_config(self) -> None:
+        for key, value in self.config.items():
+            if not _toml.is_bare(key):
+                raise self._error("config", f"has the key {key!r}: nest mappings instead of writing dots")
+            try:
+                _toml.encode(value, f"CodexOptions.config.{key}")
+            except RecursionError:
+                raise self._error(f"config.{key}", "is nested too deeply") from None
 
 
 class StdioMcpServer(Options, frozen=True, kw_only=True):
@@ -499,7 +508,7 @@ class TurnOptions(Options, frozen=True, kw_only=True):
     def _check(self) -> None:
         try:
             msgspec.json.encode(self.output_schema)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             raise self._error("output_schema", "must hold what JSON can hold") from None
 
 

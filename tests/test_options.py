@@ -168,6 +168,8 @@ def test_paths_become_strings():
         (lambda: CodexOptions(env={"A": "\0"}), "CodexOptions.env.A", "NUL"),
         (lambda: CodexOptions(config=[]), "CodexOptions.config", "a mapping of str to object"),
         (lambda: CodexOptions(config={"a": {"b": None}}), "CodexOptions.config.a.b", "NoneType"),
+        (lambda: CodexOptions(config={"a.b": 1}), "CodexOptions.config", "has the key 'a.b': nest mappings"),
+        (lambda: CodexOptions(config={"": 1}), "CodexOptions.config", "has the key ''"),
         (lambda: CodexOptions(config_overrides=["a"]), "CodexOptions.config_overrides[0]", "key=value"),
         (
             lambda: CodexOptions(config_overrides=["a=1", " =1"]),
@@ -223,6 +225,15 @@ def test_what_cannot_work_is_refused_by_its_field(build, field, problem):
         build()
     assert refusal.value.field == field
     assert problem in refusal.value.problem
+
+
+@pytest.mark.parametrize("depth", [400, 100_000])
+def test_what_is_nested_too_deeply_is_refused(depth):
+    nested: dict[str, object] = {}
+    for _ in range(depth):
+        nested = {"a": nested}
+    with pytest.raises(OptionError, match=r"CodexOptions\.config.*nested too deeply"):
+        CodexOptions(config=nested)
 
 
 def test_what_contains_itself_is_refused():

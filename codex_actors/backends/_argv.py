@@ -46,6 +46,8 @@ _ARGUMENT_LIMIT = 131_072
 # What execve adds to the strings themselves: a pointer for each, the file's name, the auxiliary vector.
 _POINTER_SIZE = 8
 _EXECVE_MARGIN = 8_192
+# Linux takes a quarter of the stack's limit, but never more than this; without a limit, sysconf says more.
+_LARGEST_TOTAL = 6 * 1024 * 1024
 
 # What real work needs: without these, git, ssh, proxies and certificates fail inside Codex.
 _ALLOWED = (
@@ -146,6 +148,11 @@ def environment(
         place.name: str(value) for _, place, value in _placed(codex) if isinstance(place, Env) and place.name
     }
     return {**inherited, **codex.env, **named}
+
+
+def total_limit() -> int:
+    """How many bytes all arguments and variables together may take on this system."""
+    return min(os.sysconf("SC_ARG_MAX"), _LARGEST_TOTAL)
 
 
 class _Environment:
@@ -271,8 +278,6 @@ def _config_flags(config: Table) -> Iterator[str]:
 def _leaves(table: Table, path: str = "") -> Iterator[tuple[str, str]]:
     """The settings one by one, so that no argument grows with the whole configuration."""
     awkward = {key: value for key, value in table.items() if not _toml.is_bare(str(key))}
-    if awkward and not path:
-        raise OptionError("CodexOptions.config", "has a key that no setting of Codex's has")
     if awkward:
         # Codex splits at every dot, even in quotes: such keys can only stand inside a value. They come
         # first, because a table would replace the single settings before it.
@@ -385,7 +390,7 @@ def _string(text: str, field: str) -> str:
 def _check_total(arguments: Sequence[str], variables: Mapping[str, str]) -> None:
     strings = [*arguments, *(_string(f"{name}={value}", f"env.{name}") for name, value in variables.items())]
     total = sum(len(os.fsencode(text)) + 1 + _POINTER_SIZE for text in strings) + _EXECVE_MARGIN
-    if total > (limit := os.sysconf("SC_ARG_MAX")):
+    if total > (limit := total_limit()):
         raise OptionError(
             "CodexOptions.config",
             f"makes arguments and environment take {total} bytes, and this system allows {limit}: "

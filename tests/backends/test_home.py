@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from codex_actors.backends import _home
 from codex_actors.backends._home import (
     find_home,
     find_last_thread,
@@ -34,6 +35,11 @@ def rollout(home, thread_id, day="2026/11/20", *, cwd="/w", source="exec", used_
     )
     os.utime(file, (used_at, used_at))
     return file
+
+
+@pytest.fixture(autouse=True)
+def no_system_configuration(monkeypatch, tmp_path):
+    monkeypatch.setattr(_home, "_SYSTEM_CONFIG", tmp_path / "etc" / "config.toml")
 
 
 # Where it is
@@ -65,12 +71,13 @@ def read(home, **thread):
 
 def test_all_files_are_read_the_strongest_last(tmp_path):
     home, project = tmp_path / "home", tmp_path / "project"
+    write(tmp_path / "etc/config.toml", "model = 'system'")
     write(home / "config.toml", "model = 'user'")
     write(home / "work.config.toml", "model = 'profile'")
     write(project / ".codex/config.toml", "model = 'project'")
     write(project / "sub/.codex/config.toml", "model = 'sub'")
     models = [table["model"] for table in read(home, profile="work", cwd=project / "sub")]
-    assert models == ["user", "profile", "project", "sub"]
+    assert models == ["system", "user", "profile", "project", "sub"]
 
 
 def test_the_users_file_can_be_left_out(tmp_path):
