@@ -54,6 +54,7 @@ class Versions:
 
     def __init__(self) -> None:
         self._checked: set[tuple[str, int, int]] = set()
+        self._asking = trio.Lock()
 
     async def check(self, codex_path: str, deadlines: Deadlines) -> None:
         """See that the binary is one we can rely on.
@@ -68,14 +69,14 @@ class Versions:
         identity = _identity(codex_path)
         if identity in self._checked:
             return
-        answer = await _ask_version(codex_path, deadlines)
-        found = _VERSION.search(answer)
-        if found is None:
-            _log.warning("codex.version_unknown", codex_path=codex_path)
-        elif tuple(map(int, found.groups())) < MINIMUM_VERSION:
-            version, minimum = b".".join(found.groups()).decode(), ".".join(map(str, MINIMUM_VERSION))
-            raise errors.UnsupportedVersionError(codex_path, version, minimum)
-        self._checked.add(identity)
+        with trio.move_on_after(deadlines.spawn_seconds) as asking:
+            async with self._asking:
+                if identity not in self._checked:
+                    _judge(codex_path, await _ask_version(codex_path, deadlines.kill_seconds))
+                    self._checked.add(identity)
+        if asking.cancelled_caught:
+            late = TimeoutError(f"it did not say its version within {deadlines.spawn_seconds:g} s")
+            raise errors.SpawnError(codex_path, late)
 
 
 def _identity(codex_path: str) -> tuple[str, int, int]:
@@ -84,20 +85,25 @@ def _identity(codex_path: str) -> tuple[str, int, int]:
     return codex_path, status.st_mtime_ns, status.st_size
 
 
-async def _ask_version(codex_path: str, deadlines: Deadlines) -> bytes:
+async def _ask_version(codex_path: str, kill_seconds: float) -> bytes:
     answer = b""
-    with open_anonymous_file(b"") as stdin, trio.move_on_after(deadlines.spawn_seconds) as asking:
+    with open_anonymous_file(b"") as stdin:
         async with open_process(
             (codex_path, "--version"),
             env=os.environ,
             stdin=stdin,
             interrupt_seconds=0.1,
-            kill_seconds=deadlines.kill_seconds,
+            kill_seconds=kill_seconds,
         ) as process:
             while len(answer) < _MAX_ANSWER_BYTES and (data := await process.receive_some()):
                 answer += data
-    if asking.cancelled_caught:
-        raise errors.SpawnError(
-            codex_path, TimeoutError(f"it did not say its version within {deadlines.spawn_seconds:g} s")
-        )
     return answer
+
+
+def _judge(codex_path: str, answer: bytes) -> None:
+    found = _VERSION.search(answer)
+    if found is None:
+        _log.warning("codex.version_unknown", codex_path=codex_path)
+    elif tuple(map(int, found.groups())) < MINIMUM_VERSION:
+        version, minimum = b".".join(found.groups()).decode(), ".".join(map(str, MINIMUM_VERSION))
+        raise errors.UnsupportedVersionError(codex_path, version, minimum)
