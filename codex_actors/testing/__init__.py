@@ -1,17 +1,17 @@
 """Test what is built on Codex without a key, a network or luck: the real binary, a scripted model.
 
-`open_model_server` is the model, scripted with `message`, `shell`, `apply_patch` and the like;
-`codex_home` is a ready-made CODEX_HOME that points the real Codex to it; `fake_codex` is for what the
-real one cannot be made to do. pytest finds the fixtures of
-`codex_actors.testing.pytest_plugin` by itself. The model needs the extra ``codex-actors[testing]``.
+`open_model_server` opens the model, scripted with `message`, `shell`, `apply_patch` and the like;
+`codex_home` writes a CODEX_HOME that points the real Codex to it; `fake_codex` is for what the real one
+cannot be made to do. In pytest the fixtures `model_server`, `make_codex_home` and `codex_binary` are
+there by themselves. The model needs the extra ``codex-actors[testing]``.
 
 Example::
 
-    async with open_model_server() as model:
-        fix = model.script("fix", shell("cat bug.py"), message("It is a typo."))
-        home = codex_home(path, fix.url)
+    async def test_the_bug_is_found(model_server, make_codex_home):
+        fix = model_server.script("fix", shell("cat bug.py"), message("It is a typo."))
+        home = make_codex_home(fix.url)
         ...  # run Codex with home.environment
-        assert "cat" in fix.requests[1].tool_outputs[0]
+        assert "def bug" in fix.requests[1].tool_outputs[0]
 """
 
 from codex_actors.testing._fake import (

@@ -69,7 +69,7 @@ class Scenario:
     Attributes:
         name: Its name, which is part of the URL.
         url: The base URL to give to Codex.
-        requests: What the model was asked here, in order.
+        requests: What the model was asked here, in order; kept until the server closes.
     """
 
     def __init__(self, name: str, url: str, steps: tuple[Step | On, ...]) -> None:
@@ -114,6 +114,9 @@ class ModelServer:
 
     def script(self, name: str, *steps: Step | On) -> Scenario:
         """Writes what the model says under one URL.
+
+        Every step is one reply, and a reply that calls no tool ends the turn: what belongs together, such
+        as `reasoning` and the command it leads to, goes into one `reply`.
 
         Args:
             name: Letters, digits, dot, dash, underscore; each name once.
