@@ -4,6 +4,7 @@
 
     CodexError
     ├── OptionError (also a ValueError)   the caller's code: an argument that cannot work
+    │   └── SpecError                     a child spec or the flags of a supervisor
     ├── SetupError                        the operator: this machine or configuration
     │   ├── CodexNotFoundError
     │   ├── UnsupportedVersionError
@@ -29,6 +30,17 @@
     │   ├── ErrorEventError               an error event, exit status 0 and no terminal event
     │   ├── TurnTimeoutError              a deadline of ours
     │   └── TurnInterruptedError          its holder interrupted or left it
+    ├── SupervisionError                  the supervisor's caller: it cannot do that
+    │   ├── AlreadyStartedError           a child with this id runs
+    │   ├── AlreadyPresentError           a child with this id is known, but does not run
+    │   ├── ChildNotFoundError            there is no such child
+    │   ├── ChildRunningError             the child runs
+    │   ├── ChildRestartingError          the child is being restarted
+    │   ├── MaxChildrenError              there are as many children as there may be
+    │   ├── NoSupervisorError             the supervisor does not run
+    │   ├── StartTimeoutError             the child was not ready in time
+    │   ├── ChildStartError               the supervisor did not start, for a child did not
+    │   └── RestartLimitError             the parent supervisor: this one gave up
     ├── RuntimeClosedError                the caller: the runtime is not open
     └── TurnRunningError                  the caller: the turn has no result yet
 
@@ -40,11 +52,19 @@ import signal
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from codex_actors.results import PartialResult
 
 __all__ = [
+    "AlreadyPresentError",
+    "AlreadyStartedError",
     "AuthenticationError",
     "Category",
+    "ChildNotFoundError",
+    "ChildRestartingError",
+    "ChildRunningError",
+    "ChildStartError",
     "CodexError",
     "CodexHomeError",
     "CodexNotFoundError",
@@ -55,7 +75,9 @@ __all__ = [
     "ErrorEventError",
     "IncompleteResponseError",
     "InvalidRequestError",
+    "MaxChildrenError",
     "ModelNotFoundError",
+    "NoSupervisorError",
     "OptionError",
     "OverloadedError",
     "ProcessExitedError",
@@ -63,10 +85,14 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitError",
     "ResourceLimitError",
+    "RestartLimitError",
     "RuntimeClosedError",
     "SetupError",
     "SpawnError",
+    "SpecError",
+    "StartTimeoutError",
     "StreamTruncatedError",
+    "SupervisionError",
     "ThreadBusyError",
     "ThreadError",
     "ThreadMismatchError",
@@ -112,6 +138,19 @@ class OptionError(CodexError, ValueError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class SpecError(OptionError):
+    """A child spec or the flags of a supervisor cannot work as given; nothing was started.
+
+    Attributes:
+        kind: OTP's word for it, such as ``invalid_restart_type``, ``invalid_intensity``,
+            ``duplicate_child_name`` or ``bad_combination``.
+    """
+
+    def __init__(self, field: str, problem: str, kind: str) -> None:
+        super().__init__(field, problem)
+        self.kind = kind
 
 
 class SetupError(CodexError):
@@ -444,6 +483,134 @@ class TurnTimeoutError(TurnError):
 
 class TurnInterruptedError(TurnError):
     """The turn's holder called `Turn.interrupt` or left its block; the thread can be resumed."""
+
+
+class SupervisionError(CodexError):
+    """A supervisor cannot do what it was asked to."""
+
+    category: ClassVar[Category] = "process"
+
+
+class _ChildError(SupervisionError):
+    """What is about one child.
+
+    Attributes:
+        child_id: The id in its spec.
+    """
+
+    def __init__(self, message: str, child_id: "Hashable") -> None:
+        super().__init__(message)
+        self.child_id = child_id
+
+
+class AlreadyStartedError(_ChildError):
+    """There is a child with this id, and it runs (OTP's ``already_started``).
+
+    Attributes:
+        child: The child that runs, a `Child`.
+    """
+
+    def __init__(self, child_id: "Hashable", child: object) -> None:
+        super().__init__(f"child {child_id!r} already runs", child_id)
+        self.child = child
+
+
+class AlreadyPresentError(_ChildError):
+    """There is a child with this id that does not run (OTP's ``already_present``)."""
+
+    def __init__(self, child_id: "Hashable") -> None:
+        super().__init__(
+            f"child {child_id!r} is present: restart_child starts it, delete_child forgets it", child_id
+        )
+
+
+class ChildNotFoundError(_ChildError):
+    """The supervisor has no such child (OTP's ``not_found``)."""
+
+    def __init__(self, child_id: "Hashable") -> None:
+        super().__init__(f"there is no child {child_id!r} here", child_id)
+
+
+class ChildRunningError(_ChildError):
+    """The child runs, so that it can be neither restarted nor deleted (OTP's ``running``)."""
+
+    def __init__(self, child_id: "Hashable") -> None:
+        super().__init__(f"child {child_id!r} runs: terminate_child stops it", child_id)
+
+
+class ChildRestartingError(_ChildError):
+    """The child is being restarted just now (OTP's ``restarting``)."""
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, child_id: "Hashable") -> None:
+        super().__init__(f"child {child_id!r} is being restarted: terminate_child gives that up", child_id)
+
+
+class MaxChildrenError(SupervisionError):
+    """A dynamic supervisor has as many children as it may have (OTP's ``max_children``).
+
+    Attributes:
+        max_children: How many that is. Children that are being restarted hold their place.
+    """
+
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, max_children: float) -> None:
+        super().__init__(f"the supervisor has all the {max_children:g} children that it may have")
+        self.max_children = max_children
+
+
+class NoSupervisorError(SupervisionError):
+    """The supervisor does not run, or is about to end (OTP's ``noproc``).
+
+    Attributes:
+        supervisor: Its name.
+    """
+
+    def __init__(self, supervisor: str) -> None:
+        super().__init__(f"supervisor {supervisor} does not run, or no longer")
+        self.supervisor = supervisor
+
+
+class StartTimeoutError(_ChildError):
+    """A child was not ready in time (OTP's ``timeout``); it was cancelled.
+
+    Attributes:
+        seconds: How long it had: the spec's ``start_timeout``.
+    """
+
+    def __init__(self, child_id: "Hashable", seconds: float) -> None:
+        super().__init__(f"child {child_id!r} did not call started within {seconds:g} s", child_id)
+        self.seconds = seconds
+
+
+class ChildStartError(_ChildError):
+    """A supervisor did not start, because one of its children did not (OTP's ``failed_to_start_child``).
+
+    Its ``__cause__`` is what the child raised.
+    """
+
+    def __init__(self, child_id: "Hashable") -> None:
+        super().__init__(f"child {child_id!r} did not start", child_id)
+
+
+class RestartLimitError(_ChildError):
+    """A supervisor gave up: its children needed more restarts than its flags allow.
+
+    Its ``__cause__`` is what the last of them raised. To the supervisor above it, this is a shutdown.
+
+    Attributes:
+        max_restarts: How many restarts are allowed
+        max_seconds: within this many seconds.
+    """
+
+    def __init__(self, child_id: "Hashable", max_restarts: int, max_seconds: float) -> None:
+        super().__init__(
+            f"child {child_id!r} needed more than {max_restarts} restarts within {max_seconds:g} s", child_id
+        )
+        self.max_restarts = max_restarts
+        self.max_seconds = max_seconds
 
 
 class RuntimeClosedError(CodexError):

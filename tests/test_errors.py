@@ -22,6 +22,8 @@ PARTIAL = PartialResult(
 )
 # What each argument of each error is called, and a value for it.
 ARGUMENTS = {
+    "child": "a child",
+    "child_id": "db",
     "codex_home": "/home/dev/.codex",
     "codex_path": "/usr/bin/codex",
     "deadline": "idle_seconds",
@@ -29,6 +31,10 @@ ARGUMENTS = {
     "error": FileNotFoundError(2, "No such file or directory"),
     "field": "TurnOptions.images",
     "http_status": 500,
+    "kind": "invalid_shutdown",
+    "max_children": 8,
+    "max_restarts": 3,
+    "max_seconds": 5.0,
     "message": "a message",
     "minimum": "0.163.0",
     "partial": PARTIAL,
@@ -40,6 +46,7 @@ ARGUMENTS = {
     "seconds": 1.5,
     "started_thread_id": "another thread",
     "stderr_tail": CANARY,
+    "supervisor": "workers",
     "thread_id": "a thread",
     "version": "0.1.0",
 }
@@ -94,6 +101,7 @@ def test_only_what_can_pass_by_itself_is_retryable():
         *("ProcessExitedError", "ProcessKilledError", "CodexPanickedError"),
         *("StreamTruncatedError", "ErrorEventError", "TurnTimeoutError"),
         *("ResourceLimitError", "ThreadBusyError"),
+        *("ChildRestartingError", "MaxChildrenError"),
     }
 
 
@@ -128,6 +136,9 @@ def test_the_docstring_names_every_attribute(error):
         (errors.ThreadMismatchError, "asked for thread a thread, Codex started another thread"),
         (errors.TurnTimeoutError, "the turn passed its idle_seconds of 1.5 s"),
         (errors.ProcessKilledError, "Codex was killed by SIGKILL before its turn ended"),
+        (errors.AlreadyPresentError, "child 'db' is present: restart_child starts it"),
+        (errors.RestartLimitError, "child 'db' needed more than 3 restarts within 5 s"),
+        (errors.StartTimeoutError, "child 'db' did not call started within 1.5 s"),
     ],
 )
 def test_the_message_says_what_to_look_at(error, hint):
