@@ -129,7 +129,7 @@ class Options(Data, frozen=True):
             value = self._copy_of(name)
             if not _fits(value, hint):
                 raise self._error(name, f"must be {_in_words(hint)}")
-            if value == "":
+            if value == "" or (value in ((), {}) and _fits(None, hint)):
                 raise self._error(name, "is empty")
             msgspec.structs.force_setattr(self, name, value)
         self._check()
@@ -341,7 +341,7 @@ class StdioMcpServer(Options, frozen=True, kw_only=True):
     startup_seconds: Annotated[float | None, Config("startup_timeout_sec")] = None
     tool_seconds: Annotated[float | None, Config("tool_timeout_sec")] = None
     enabled_tools: Annotated[Sequence[str] | None, Config("enabled_tools")] = None
-    disabled_tools: Annotated[Sequence[str] | None, Config("disabled_tools")] = None
+    disabled_tools: Annotated[Sequence[str], Config("disabled_tools")] = ()
     approval: Annotated[str | None, Config("default_tools_approval_mode")] = None
 
     def _check(self) -> None:
@@ -375,7 +375,7 @@ class HttpMcpServer(Options, frozen=True, kw_only=True):
     startup_seconds: Annotated[float | None, Config("startup_timeout_sec")] = None
     tool_seconds: Annotated[float | None, Config("tool_timeout_sec")] = None
     enabled_tools: Annotated[Sequence[str] | None, Config("enabled_tools")] = None
-    disabled_tools: Annotated[Sequence[str] | None, Config("disabled_tools")] = None
+    disabled_tools: Annotated[Sequence[str], Config("disabled_tools")] = ()
     approval: Annotated[str | None, Config("default_tools_approval_mode")] = None
 
     def _check(self) -> None:

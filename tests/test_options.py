@@ -205,6 +205,12 @@ def test_paths_become_strings():
         ),
         (lambda: TurnOptions(output_schema=[]), "TurnOptions.output_schema", "a mapping of str to object"),
         (lambda: TurnOptions(output_schema={"a": object()}), "TurnOptions.output_schema", "JSON"),
+        (lambda: TurnOptions(output_schema={}), "TurnOptions.output_schema", "is empty"),
+        (
+            lambda: StdioMcpServer(command="x", enabled_tools=[]),
+            "StdioMcpServer.enabled_tools",
+            "is empty",
+        ),
         (lambda: Text(1), "Text.text", "must be str"),
         (lambda: LocalImage("a,b.png"), "LocalImage.path", "comma"),
         (lambda: BaseBranch(""), "BaseBranch.branch", "is empty"),

@@ -190,12 +190,15 @@ class _Environment:
         if not (table := dict(_toml.table(entry))):
             return entry
         for key, names_variable in _SECRET_KEYS.items():
-            if isinstance(value := table.pop(key, None), str):
+            if isinstance(value := table.get(key), str):
+                del table[key]
                 table[names_variable] = self._hide(value)
-        if headers := _toml.table(table.pop("http_headers", None)):
+        if headers := _toml.table(table.get("http_headers")):
+            del table["http_headers"]
             hidden = {name: self._hide(str(value)) for name, value in headers.items()}
             table["env_http_headers"] = {**_toml.table(table.get("env_http_headers")), **hidden}
-        if variables := _toml.table(table.pop("env", None)):
+        if variables := _toml.table(table.get("env")):
+            del table["env"]
             for name, value in variables.items():
                 self._add(str(name), str(value), f"{path}.env.{name}")
             table["env_vars"] = [*_toml.array(table.get("env_vars")), *variables]
@@ -224,7 +227,7 @@ def _placed(options: Options) -> Iterator[tuple[str, Place, object]]:
     """The options that were given: name, place and value."""
     for name, place in places(type(options)).items():
         value: object = getattr(options, name)
-        if value not in (None, False, (), {}) or (value is False and isinstance(place, Config)):
+        if value not in (None, (), {}) and not (value is False and isinstance(place, Flag)):
             yield f"{type(options).__name__}.{name}", place, value
 
 

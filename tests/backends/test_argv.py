@@ -127,7 +127,7 @@ def test_an_ephemeral_fork_of_a_recorded_thread_is_fine():
 
 
 @pytest.mark.parametrize(
-    "turn", [TurnOptions(output_schema={}), TurnOptions(cyber_access_program="standard")]
+    "turn", [TurnOptions(output_schema={"type": "object"}), TurnOptions(cyber_access_program="standard")]
 )
 def test_what_has_no_effect_on_a_review_is_refused(turn):
     with pytest.raises(OptionError, match=r"TurnOptions\.(output_schema|cyber_access_program)"):
@@ -482,6 +482,11 @@ def test_secrets_of_plain_configuration_are_hidden_too():
     assert built.env[provider["env_http_headers"]["Authorization"]] == "canary"
     assert built.env[provider["env_key"]] == "canary"
     assert config["mcp_servers"]["a"]["env"] == {"T": "canary"}, "the caller's own mapping is untouched"
+
+
+def test_what_codex_will_refuse_reaches_codex():
+    servers = {"a": {"env": 1, "http_headers": [], "bearer_token": 2}}
+    assert settings(CodexOptions(config={"mcp_servers": servers}))["mcp_servers"] == servers
 
 
 @pytest.mark.parametrize(
