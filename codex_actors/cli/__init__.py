@@ -1,0 +1,57 @@
+"""The ``codex-actors`` command: ``codex-actors run`` for one turn, ``codex-actors demo`` to see some.
+
+The live view needs ``pip install codex-actors[cli]``; without it, or where the output is no terminal,
+the command writes plain lines.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import structlog
+
+from codex_actors.cli._arguments import Asked, parse
+from codex_actors.cli._stop import Stop
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    The status is 0 for a completed turn or a demo without a flaw, 2 for arguments that cannot work, 128
+    plus the number of the signal that stopped it (130 for Ctrl-C), and 1 for everything else.
+
+    Args:
+        arguments: What stands behind the command's name; None takes it from the process.
+    """
+    stop = Stop()
+    stop.watch()
+    try:
+        status = _main(arguments, stop)
+    except* BrokenPipeError:  # whoever read our output has left; the turn was stopped for it
+        status = 1
+    finally:
+        stop.ignore()
+    return stop.status or status
+
+
+def _main(arguments: Sequence[str] | None, stop: Stop) -> int:
+    asked = parse(arguments)
+    _log_to_stderr()
+    if isinstance(asked, Asked):
+        from codex_actors.cli._run import run  # noqa: PLC0415 - `--help` is to be quick
+
+        return run(asked, stop)
+    from codex_actors.cli._demo import demo  # noqa: PLC0415 - as above
+
+    return demo(asked, stop)
+
+
+def _log_to_stderr() -> None:
+    """Keep what the library logs out of our output; below a warning it is of no use here."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
