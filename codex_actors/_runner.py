@@ -17,7 +17,12 @@ from codex_actors._protocol import TurnState
 from codex_actors._turn import Turn, TurnActor
 from codex_actors._usage import UsageBook, difference
 from codex_actors.backends import Backend, ResumeThread, ReviewChanges, Start, TurnRequest
-from codex_actors.backends._home import find_home, find_last_thread, find_thread_by_name
+from codex_actors.backends._home import (
+    find_home,
+    find_last_thread,
+    find_thread_by_name,
+    is_surely_read_only,
+)
 from codex_actors.events import Event, Usage
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, TurnOptions
 from codex_actors.results import TurnResult, TurnUsage
@@ -163,7 +168,7 @@ class TurnRunner:
         self, actor: TurnActor, conversation: Conversation, question: Question, held: ExitStack
     ) -> TurnResult:
         state = TurnState(
-            read_only=conversation.options.sandbox == "read-only",
+            read_only=is_surely_read_only(self._codex_home, conversation.options),
             review=isinstance(conversation.start, ReviewChanges),
             keep_items=question.keep_items,
         )

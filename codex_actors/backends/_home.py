@@ -54,6 +54,23 @@ def read_config_files(codex: CodexOptions, thread: ThreadOptions, host: Mapping[
     return [table for file in files if (table := _read_toml(file))]
 
 
+def is_surely_read_only(home: Path, thread: ThreadOptions) -> bool:
+    """Whether nothing that the model runs on a thread can be written anywhere.
+
+    The sandbox alone does not say so: a command that a ``.rules`` file allows runs outside of it.
+
+    Args:
+        home: CODEX_HOME.
+        thread: Its sandbox and directory.
+    """
+    if thread.sandbox != "read-only":
+        return False
+    cwd = Path(thread.cwd or ".").absolute()
+    above = (directory / ".codex" for directory in (cwd, *cwd.parents))
+    folders = (_SYSTEM_CONFIG.parent, home, *above)
+    return thread.ignore_rules or not any(any((folder / "rules").glob("*.rules")) for folder in folders)
+
+
 def find_thread_by_name(home: Path, name: str) -> str | None:
     """The id of the thread that was given a name; the latest, if several were.
 

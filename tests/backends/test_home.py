@@ -12,6 +12,7 @@ from codex_actors.backends._home import (
     find_last_thread,
     find_rollout,
     find_thread_by_name,
+    is_surely_read_only,
     read_config_files,
     thread_id_of,
 )
@@ -205,3 +206,22 @@ def test_a_thread_without_a_record_is_not_found(tmp_path, thread_id):
 
 def test_other_files_are_nobodys_record():
     assert thread_id_of(Path("rollout-2026.jsonl")) is None
+
+
+# What its sandbox is worth
+
+
+@pytest.mark.parametrize("folder", ["etc", "home", "project/.codex", "project/sub/.codex"])
+def test_a_read_only_sandbox_is_certain_only_where_no_rule_can_let_a_command_out(tmp_path, folder):
+    home, cwd = tmp_path / "home", tmp_path / "project" / "sub"
+    cwd.mkdir(parents=True)
+    strict = ThreadOptions(sandbox="read-only", cwd=cwd)
+    assert is_surely_read_only(home, strict)
+    write(tmp_path / folder / "rules" / "default.rules", 'prefix_rule(pattern=["make"], decision="allow")')
+    assert not is_surely_read_only(home, strict)
+    assert is_surely_read_only(home, ThreadOptions(sandbox="read-only", cwd=cwd, ignore_rules=True))
+
+
+@pytest.mark.parametrize("sandbox", [None, "workspace-write", "danger-full-access"])
+def test_no_other_sandbox_is_surely_read_only(tmp_path, sandbox):
+    assert not is_surely_read_only(tmp_path, ThreadOptions(sandbox=sandbox, cwd=tmp_path, ignore_rules=True))
