@@ -14,7 +14,8 @@ class SideEffects(Enum):
     """Whether a turn may have changed anything outside the conversation.
 
     Attributes:
-        NONE: Certainly not: no turn began, or its sandbox was read-only and no tool outside it ran.
+        NONE: Certainly not: no turn began, or its sandbox was read-only, no rule could let a command out of
+            it, and no tool ran outside it.
         SEEN: An item shows a command, a patch or a tool call that could.
         UNKNOWN: No item shows one, which proves nothing: a sandboxed command can write without any item.
     """
