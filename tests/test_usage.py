@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from codex_actors._usage import UsageBook, difference
-from codex_actors.backends import ForkThread, NewThread, ResumeLast, ResumeThread, ReviewChanges
+from codex_actors.backends import ForkThread, NewThread, ResumeThread, ReviewChanges
 from codex_actors.events import Usage
 from codex_actors.options import UncommittedChanges
 from tests.fakes import OTHER_THREAD, THREAD
@@ -72,9 +72,8 @@ def test_a_fork_begins_with_what_its_origin_used_and_changes_nothing_about_that(
     assert book.before(ForkThread(thread_id=OTHER_THREAD)) is None
 
 
-@pytest.mark.parametrize("start", [ReviewChanges(target=UncommittedChanges()), ResumeLast()])
-def test_of_a_review_and_of_an_unnamed_thread_nothing_is_known(book, start):
-    assert book.before(start) is None
+def test_of_a_review_nothing_is_known(book):
+    assert book.before(ReviewChanges(target=UncommittedChanges())) is None
 
 
 def test_a_thread_without_a_record_is_not_kept_track_of(tmp_path):

@@ -19,7 +19,6 @@ __all__ = [
     "Backend",
     "ForkThread",
     "NewThread",
-    "ResumeLast",
     "ResumeThread",
     "ReviewChanges",
     "Start",
@@ -39,16 +38,6 @@ class ResumeThread(Data, frozen=True, kw_only=True):
     """
 
     thread_id: str
-
-
-class ResumeLast(Data, frozen=True, kw_only=True):
-    """Go on with the conversation used last.
-
-    Attributes:
-        any_cwd: Whether conversations of other working directories count.
-    """
-
-    any_cwd: bool = False
 
 
 class ForkThread(Data, frozen=True, kw_only=True):
@@ -71,7 +60,7 @@ class ReviewChanges(Data, frozen=True, kw_only=True):
     target: ReviewTarget
 
 
-Start: TypeAlias = NewThread | ResumeThread | ResumeLast | ForkThread | ReviewChanges
+Start: TypeAlias = NewThread | ResumeThread | ForkThread | ReviewChanges
 
 
 class TurnRequest(Data, frozen=True, kw_only=True):

@@ -18,7 +18,6 @@ from codex_actors._toml import Table
 from codex_actors.backends import (
     ForkThread,
     NewThread,
-    ResumeLast,
     ResumeThread,
     ReviewChanges,
     Start,
@@ -297,7 +296,7 @@ def _leaves(table: Table, path: str = "") -> Iterator[tuple[str, str]]:
 
 def _check_start(request: TurnRequest) -> None:
     match request.start:
-        case ResumeThread() | ResumeLast() if request.thread.ephemeral:
+        case ResumeThread() if request.thread.ephemeral:
             raise OptionError(
                 "ThreadOptions.ephemeral", "keeps no record, so such a thread cannot be resumed"
             )
@@ -315,8 +314,6 @@ def _subcommand(start: Start) -> tuple[str, ...]:
             return ("-",)
         case ResumeThread(thread_id=thread_id):
             return ("resume", check_thread_id(thread_id), "-")
-        case ResumeLast(any_cwd=any_cwd):
-            return ("resume", "--last", *(("--all",) if any_cwd else ()), "-")
         case ForkThread(thread_id=thread_id):
             return ("fork", check_thread_id(thread_id), "-")
         case ReviewChanges(target=target):

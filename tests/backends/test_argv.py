@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from codex_actors.backends import (
     ForkThread,
     NewThread,
-    ResumeLast,
     ResumeThread,
     ReviewChanges,
     TurnRequest,
@@ -95,8 +94,6 @@ def test_a_new_thread_takes_its_prompt_from_stdin():
     ("start", "subcommand"),
     [
         (ResumeThread(thread_id=THREAD_ID), ["resume", THREAD_ID, "-"]),
-        (ResumeLast(), ["resume", "--last", "-"]),
-        (ResumeLast(any_cwd=True), ["resume", "--last", "--all", "-"]),
         (ForkThread(thread_id=THREAD_ID), ["fork", THREAD_ID, "-"]),
         (ReviewChanges(target=UncommittedChanges()), ["review", "--uncommitted"]),
         (ReviewChanges(target=BaseBranch("main")), ["review", "--base=main"]),
@@ -115,10 +112,9 @@ def test_a_thread_id_that_is_no_uuid_is_refused_because_codex_would_start_anothe
         command(start=way(thread_id="my-thread"))
 
 
-@pytest.mark.parametrize("start", [ResumeThread(thread_id=THREAD_ID), ResumeLast()])
-def test_an_ephemeral_thread_cannot_be_resumed(start):
+def test_an_ephemeral_thread_cannot_be_resumed():
     with pytest.raises(OptionError, match=r"ThreadOptions\.ephemeral"):
-        command(thread=ThreadOptions(ephemeral=True), start=start)
+        command(thread=ThreadOptions(ephemeral=True), start=ResumeThread(thread_id=THREAD_ID))
 
 
 def test_an_ephemeral_fork_of_a_recorded_thread_is_fine():

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from codex_actors.backends import ForkThread, ResumeLast, ResumeThread, ReviewChanges
+from codex_actors.backends import ForkThread, ResumeThread, ReviewChanges
 from codex_actors.backends._home import find_last_thread
 from codex_actors.options import (
     BaseBranch,
@@ -437,35 +437,21 @@ async def test_a_server_has_its_time_to_start(asking):
 
 
 async def test_a_thread_goes_on_and_another_branches_off(asking):
-    asking = asking(message("one"), message("two"), message("three"), message("four"))
+    asking = asking(message("one"), message("two"), message("three"))
     began = await asking.ask(prompt="first")
     resumed = await asking.ask(prompt="second", start=ResumeThread(thread_id=began.thread_id))
-    last = await asking.ask(prompt="third", start=ResumeLast())
-    forked = await asking.ask(prompt="fourth", start=ForkThread(thread_id=began.thread_id))
-    assert began.thread_id == resumed.thread_id == last.thread_id != forked.thread_id
+    assert find_last_thread(resumed.home, asking.workspace) == began.thread_id
+    forked = await asking.ask(prompt="third", start=ForkThread(thread_id=began.thread_id))
+    assert began.thread_id == resumed.thread_id != forked.thread_id
     assert find_last_thread(forked.home, asking.workspace) == forked.thread_id
     said = [item["content"][0]["text"] for item in forked.asked.field("input") if item.get("role") == "user"]
-    assert [text for text in said if text in {"first", "second", "third", "fourth"}] == [
-        "first",
-        "second",
-        "third",
-        "fourth",
-    ]
+    assert [text for text in said if text in {"first", "second", "third"}] == ["first", "second", "third"]
 
 
-@pytest.mark.parametrize("any_cwd", [False, True])
-async def test_the_last_thread_may_be_one_of_another_directory(asking, tmp_path, any_cwd):
-    asking = asking(OK, OK)
-    began = await asking.ask(cwd=tmp_path)
-    last = await asking.ask(start=ResumeLast(any_cwd=any_cwd))
-    assert (last.thread_id == began.thread_id) is any_cwd
-
-
-async def test_codex_silently_begins_a_thread_where_there_is_none_to_resume(asking):
-    """Why the library looks before it resumes."""
-    answer = await asking().ask(start=ResumeLast())
-    assert answer.exit_code == 0
-    assert find_last_thread(answer.home) == answer.thread_id
+async def test_the_last_thread_may_be_one_of_another_directory(asking, tmp_path):
+    began = await asking().ask(cwd=tmp_path)
+    assert find_last_thread(began.home) == find_last_thread(began.home, tmp_path) == began.thread_id
+    assert find_last_thread(began.home, began.home) is None
 
 
 @pytest.mark.parametrize(
