@@ -4,11 +4,8 @@ The live view needs ``pip install codex-actors[cli]``; without it, or where the 
 the command writes plain lines.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
-
-import structlog
 
 from codex_actors.cli._arguments import Asked, parse
 from codex_actors.cli._stop import Stop
@@ -50,6 +47,10 @@ def _main(arguments: Sequence[str] | None, stop: Stop) -> int:
 
 def _log_to_stderr() -> None:
     """Keep what the library logs out of our output; below a warning it is of no use here."""
+    import logging  # noqa: PLC0415 - as above
+
+    import structlog  # noqa: PLC0415 - as above
+
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),

@@ -5,7 +5,6 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import NoneType
 from typing import ClassVar, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -128,12 +127,19 @@ class AskedDemo(Data, frozen=True, kw_only=True):
     model: str | None
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - takes longer than all else here
+
+        parser.exit(message=f"codex-actors {version('codex-actors')}\n")
+
+
 def parse(arguments: Sequence[str] | None) -> Asked | AskedDemo:
     """Read the command line; ends the program, with a message, if it cannot work."""
     parser = argparse.ArgumentParser(
         prog="codex-actors", description="Supervised OpenAI Codex turns.", allow_abbrev=False
     )
-    parser.add_argument("--version", action="version", version=f"codex-actors {version('codex-actors')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run", help="run one turn", description=_ABOUT, usage="%(prog)s [options] PROMPT", allow_abbrev=False

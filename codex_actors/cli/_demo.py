@@ -28,7 +28,7 @@ from codex_actors.cli._demo_verdicts import (
     table,
 )
 from codex_actors.cli._demo_views import DemoView, open_demo_view
-from codex_actors.cli._describe import NOTICE
+from codex_actors.cli._describe import ASIDE, NOTICE
 from codex_actors.cli._stop import Stop
 from codex_actors.events import Event, ItemStarted
 from codex_actors.items import CommandExecution
@@ -85,6 +85,8 @@ def _open_stage(*, keep: bool) -> Generator[Stage]:
 
 
 async def _perform(asked: AskedDemo, view: DemoView, stage: Stage) -> Sequence[str]:
+    model = "real" if asked.live else "scripted"
+    await view.say(f"{ASIDE} the real Codex, a {model} model, and a project with a bug: {stage.project}")
     await _make_project(stage.project)
     before = await _run_tests(stage.project)
     async with _open_runtime(asked, stage) as codex:

@@ -19,7 +19,7 @@ from codex_actors.cli._demo_story import Part
 from codex_actors.cli._describe import DONE, NOTICE, RUNNING, describe_outcome, duration
 from codex_actors.cli._live import FRAME_SECONDS, spinner, styled
 from codex_actors.cli._progress import Progress
-from codex_actors.events import Event
+from codex_actors.events import Event, ThreadStarted
 
 # Narrower panes than these show more borders than text.
 _SIDE_BY_SIDE_COLUMNS = 72
@@ -54,7 +54,8 @@ class _Pane:
         self._style = "cyan"
 
     def take(self, event: Event, now: float) -> None:
-        if text := self._progress.take(event, now):
+        text = self._progress.take(event, now)
+        if text and not isinstance(event, ThreadStarted):  # an id takes up half a narrow pane
             self._lines.append(text)
 
     def settle(self, outcome: TurnResult | errors.CodexError, now: float) -> None:
@@ -62,7 +63,7 @@ class _Pane:
         cancelled = isinstance(outcome, errors.TurnInterruptedError)
         line = next(describe_outcome(outcome, seconds))
         if cancelled:
-            line = f"{NOTICE} cancelled after {duration(seconds)}"
+            line = f"{NOTICE} cancelled while at {self._progress.now_doing}"
         self._lines.append(line)
         self._style = "yellow" if cancelled else "green" if line.startswith(DONE) else "red"
         self._state = duration(seconds)
@@ -72,11 +73,11 @@ class _Pane:
         if not state:
             lines.append(f"{RUNNING} {self._progress.now_doing}")
             state = f"{spinner(now)} {duration(now - self._progress.started_at)}"
-        title = Text.assemble(" ", (self._part.name, "bold"), f" {self._part.sandbox} ")
+        title = Text.assemble((self._part.name, "bold"), f" {self._part.sandbox}")
         return Panel(
             _End(lines, height),
             title=title,
-            subtitle=Text(f" {state} "),
+            subtitle=Text(state),
             title_align="left",
             subtitle_align="right",
             border_style=self._style,

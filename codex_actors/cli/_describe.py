@@ -37,7 +37,7 @@ from codex_actors.results import PartialResult, TurnResult
 DONE, FAILED, RUNNING, SAYS, NOTICE, ASIDE = "✓", "✗", "…", "●", "!", "·"
 
 _MAX_LINE = 300
-_OUTPUT_LINES = 5  # of a failed command: what went wrong stands last
+_OUTPUT_LINES = 3  # of a failed command: what went wrong stands last
 _FILE_MARKS: Mapping[str, str] = {"add": "A", "update": "M", "delete": "D"}
 # Of the turn's output, nothing may move the cursor, ring a bell or rename the window.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
@@ -177,7 +177,8 @@ def _indented(text: str) -> str:
 
 
 def _last_lines(output: str) -> Sequence[str]:
-    lines = [line[:_MAX_LINE] for line in clean(output).split("\n") if line.strip()]
+    # Without a letter or digit, a line is a rule between others.
+    lines = [line[:_MAX_LINE] for line in clean(output).split("\n") if any(map(str.isalnum, line))]
     return [f"    {line}" for line in lines[-_OUTPUT_LINES:]]
 
 
