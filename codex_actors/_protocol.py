@@ -42,7 +42,7 @@ PANIC_STATUS = 101  # Rust's, such as when Codex finds its stdout closed
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # Codex writes a web search's own id as a second "id" key, and a JSON parser keeps only the last.
-# Anchored at the start of a line, this can match nothing else; it costs nothing where it is absent.
+# Anchored at the start of a line, this can match nothing else.
 _DOUBLED_ID = re.compile(
     rb'^(\{"type":"item\.\w+","item":\{"id":"[^"\\]*","type":"web_search"),"id":', re.MULTILINE
 )
@@ -116,8 +116,7 @@ class LineDecoder:
         if size > self._max_line_bytes:
             return _noise(line, f"longer than {self._max_line_bytes} bytes", size)
         try:
-            line.decode()  # msgspec does not look into what it skips
-            event = _decoder.decode(_DOUBLED_ID.sub(_RENAMED_ID, line))
+            event = _decoder.decode(_mended(line))
         except msgspec.ValidationError as exc:
             return _unknown(line, str(exc))
         except _UNREADABLE as exc:
@@ -133,14 +132,23 @@ def _decode_at_once(lines: bytes) -> list[Event] | None:
     Looking at all bytes at once, and at each line as little as possible, is several times as fast.
     """
     try:
-        if not lines.isascii():
-            lines.decode()
-        if b'"type":"web_search","id":' in lines:
-            lines = _DOUBLED_ID.sub(_RENAMED_ID, lines)
         # `BytesIO` finds the ends of lines four times as fast as `bytes.split`.
-        return [*map(_decoder.decode, BytesIO(lines))]
+        return [*map(_decoder.decode, BytesIO(_mended(lines)))]
     except _UNREADABLE:
         return None
+
+
+def _mended(lines: bytes) -> bytes:
+    """Whole lines in a form that says to msgspec what it would miss.
+
+    Raises:
+        UnicodeDecodeError: They are not UTF-8; msgspec does not look into what it skips.
+    """
+    if not lines.isascii():
+        lines.decode()
+    if b'"type":"web_search","id":' in lines:  # the pattern alone is slow where it does not match
+        return _DOUBLED_ID.sub(_RENAMED_ID, lines)
+    return lines
 
 
 def _unknown(line: bytes, reason: str) -> Event:
