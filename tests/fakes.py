@@ -7,9 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import trio
+
+from codex_actors._protocol import TurnState
+from codex_actors.backends import Backend, NewThread, Start, TurnRequest
 from codex_actors.events import Event, ItemCompleted
 from codex_actors.items import AgentMessage
-from codex_actors.options import CodexOptions, Deadlines
+from codex_actors.options import CodexOptions, Deadlines, ThreadOptions, TurnOptions
+from codex_actors.results import TurnResult
 from codex_actors.testing import Act, fake_codex, writes
 
 THREAD = "019a0000-0000-7000-8000-000000000001"
@@ -29,17 +34,16 @@ def said(text: str) -> str:
 
 
 def command_begins(item_id: str = "item_1") -> str:
-    return line(
-        "item.started",
-        item={
-            "id": item_id,
-            "type": "command_execution",
-            "command": "sleep 1",
-            "aggregated_output": "",
-            "exit_code": None,
-            "status": "in_progress",
-        },
-    )
+    return line("item.started", item=_command(item_id, exit_code=None, status="in_progress"))
+
+
+def command_ends(item_id: str = "item_1") -> str:
+    return line("item.completed", item=_command(item_id, exit_code=0, status="completed"))
+
+
+def _command(item_id: str, **ending: object) -> dict[str, object]:
+    command = {"type": "command_execution", "command": "sleep 1", "aggregated_output": ""}
+    return {"id": item_id, **command, **ending}
 
 
 def completed(input_tokens: int = 100, output_tokens: int = 10) -> str:
@@ -70,6 +74,55 @@ def fake_options(
     home.mkdir(exist_ok=True)
     path = fake_codex(directory / "bin", *acts, version=version)
     return CodexOptions(codex_path=path, codex_home=home, deadlines=deadlines or Deadlines(), **options)
+
+
+class Holder:
+    """Asks a backend for a turn and keeps what it delivers.
+
+    Attributes:
+        events: What was delivered so far.
+        state: What the backend applied them to.
+        interrupted: To be set.
+        takes: While this is not set, nothing is taken.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.state = TurnState()
+        self.interrupted = trio.Event()
+        self.takes = trio.Event()
+        self.takes.set()
+        self._heard = trio.Event()
+
+    async def deliver(self, events: list[Event]) -> None:
+        await self.takes.wait()
+        self.events += events
+        self._heard.set()
+        self._heard = trio.Event()
+
+    async def wait_heard(self, count: int) -> None:
+        """Wait until that many events were delivered."""
+        while len(self.events) < count:
+            await self._heard.wait()
+
+    async def ask(
+        self,
+        backend: Backend,
+        codex: CodexOptions,
+        *,
+        start: Start | None = None,
+        prompt: str = "go",
+        thread: ThreadOptions | None = None,
+        turn: TurnOptions | None = None,
+    ) -> TurnResult:
+        request = TurnRequest(
+            start=start or NewThread(),
+            prompt=prompt,
+            codex=codex,
+            thread=thread or ThreadOptions(),
+            turn=turn or TurnOptions(),
+        )
+        return await backend.run_turn(request, self.state, self.deliver, self.interrupted)
 
 
 def answers() -> Act:
