@@ -131,7 +131,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version  # noqa: PLC0415 - takes longer than all else here
 
-        parser.exit(message=f"codex-actors {version('codex-actors')}\n")
+        print(f"codex-actors {version('codex-actors')}")
+        parser.exit()
 
 
 def parse(arguments: Sequence[str] | None) -> Asked | AskedDemo:

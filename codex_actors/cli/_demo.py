@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import trio
@@ -59,6 +60,8 @@ def _missing(asked: AskedDemo) -> str | None:
         return "--live needs a key in CODEX_API_KEY"
     if asked.model and not asked.live:
         return "--model needs --live: the scripted model is what it is"
+    if not asked.live and find_spec("h11") is None:
+        return "the scripted model needs h11: pip install 'codex-actors[testing]'"
     return None if shutil.which("git") else "git is needed, and not installed"
 
 

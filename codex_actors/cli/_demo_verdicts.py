@@ -83,7 +83,8 @@ def judge_turns(plays: Mapping[str, Played]) -> Iterator[str]:
     if isinstance(outcome, errors.TurnInterruptedError) and stop_seconds is not None:
         yield _good(f"the cancelled turn was gone after {stop_seconds:.2f} s")
     else:
-        yield _bad(f"the turn {CANCEL.name!r} was not cancelled but ended: {outcome}")
+        how = "completed" if isinstance(outcome, TurnResult) else outcome
+        yield _bad(f"the turn {CANCEL.name!r} was not cancelled but ended: {how}")
 
 
 def judge_tests(before: int, after: int) -> str:
