@@ -38,7 +38,7 @@ def make_codex_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., C
 @pytest.fixture(scope="session")
 def codex_binary() -> Path:
     """The real Codex: CODEX_ACTORS_TEST_BINARY if that is set, else the one that the library finds."""
-    chosen = os.environ.get("CODEX_ACTORS_TEST_BINARY")
+    chosen = os.environ.get("CODEX_ACTORS_TEST_BINARY") or None
     try:
         return Path(find_codex(chosen))
     except CodexNotFoundError:

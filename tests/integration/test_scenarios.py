@@ -297,6 +297,35 @@ async def test_a_review_renders_what_was_found_and_counts_no_tokens(
     assert "check the thing" in scenario.requests[2].prompt
 
 
+async def test_a_command_that_is_killed_has_the_exit_code_of_a_shell(play):
+    run = await play("killed", story(shell("kill -9 $$"), DONE))
+    item = run.events[3]["item"]
+    assert (item["exit_code"], item["status"]) == (137, "failed")
+
+
+async def test_long_output_comes_as_its_head_and_its_tail(play):
+    run = await play("long", story(shell("seq 400000"), DONE))
+    output = run.events[3]["item"]["aggregated_output"]
+    assert len(output) < 1_100_000
+    assert output.startswith("1\n2\n")
+    assert " bytes omitted " in output
+    assert output.endswith("399999\n400000\n")
+
+
+async def test_what_codex_refuses_to_run_is_told_to_the_model_only(model_server, make_codex_home, codex):
+    scenario = model_server.script("refused", shell("rm -rf ./nothing"), DONE)
+    run = await codex.run(make_codex_home(scenario.url))
+    assert [event["type"] for event in run.events if "item" in event] == ["item.completed"]
+    assert "rejected: rm -f style commands are not permitted" in scenario.requests[1].tool_outputs[0]
+
+
+async def test_a_patch_that_cannot_be_written_is_a_failed_file_change(play):
+    under_a_file = apply_patch(patch("*** Add File: a.txt/below.txt", "+x"))
+    run = await play("unwritable", Story((under_a_file, DONE), files=FILES))
+    assert [event["item"]["status"] for event in run.events[2:4]] == ["in_progress", "failed"]
+    assert run.events[3]["item"]["type"] == "file_change"
+
+
 async def test_a_websocket_that_is_refused_costs_nothing_but_a_line_on_stderr(
     model_server, make_codex_home, codex, codex_version
 ):

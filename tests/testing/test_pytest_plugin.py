@@ -35,7 +35,7 @@ def test_the_fixtures_are_there_without_being_asked_for(run_pytest, monkeypatch,
 
 
 def test_without_a_real_codex_a_test_is_skipped_and_says_what_to_install(run_pytest, monkeypatch):
-    monkeypatch.delenv("CODEX_ACTORS_TEST_BINARY", raising=False)
+    monkeypatch.setenv("CODEX_ACTORS_TEST_BINARY", "")
     monkeypatch.setenv("PATH", "/nowhere")
     result = run_pytest(HIDE_THE_WHEEL + USES_EVERY_FIXTURE)
     result.assert_outcomes(skipped=1)
