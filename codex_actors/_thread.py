@@ -99,7 +99,12 @@ class Thread:
         """
         own = self._runner.conversation(ReviewChanges(target=target), self.options)
         prompt = target.instructions if isinstance(target, CustomReview) else ""
-        question = Question(prompt=prompt, images=(), options=options or _NO_OPTIONS, keep_items=None)
+        question = Question(
+            prompt=_checked_text(prompt, "CustomReview.instructions"),
+            images=(),
+            options=options or _NO_OPTIONS,
+            keep_items=None,
+        )
         _check_directories(self.options)
         async with self._runner.open_turn(own, question) as turn:
             return await turn.wait_result()
@@ -108,11 +113,19 @@ class Thread:
         prompt, images = split_input(given)
         _check_directories(self.options)
         return Question(
-            prompt=prompt,
+            prompt=_checked_text(prompt, "input"),
             images=tuple(map(_checked_image, images)),
             options=options or _NO_OPTIONS,
             keep_items=keep_items,
         )
+
+
+def _checked_text(text: str, field: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise errors.OptionError(field, "holds half a surrogate pair, which is no text") from None
+    return text
 
 
 def _checked_image(path: str) -> str:

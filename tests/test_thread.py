@@ -1,0 +1,392 @@
+"""What a user does with a thread and its turns, on fake codexes."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from codex_actors import Codex, errors, events
+from codex_actors.items import AgentMessage
+from codex_actors.options import (
+    BaseBranch,
+    Commit,
+    CustomReview,
+    Deadlines,
+    LocalImage,
+    Text,
+    ThreadOptions,
+    TurnOptions,
+    UncommittedChanges,
+)
+from codex_actors.testing import Act, closes_stdout, exits, hangs, ignores, leaves_child, reads_prompt, writes
+from tests.fakes import (
+    COMPLETED,
+    DONE,
+    STARTED,
+    THREAD,
+    Gate,
+    completed,
+    fake_options,
+    gate,
+    line,
+    lock_files,
+    said,
+    texts,
+)
+
+
+@pytest.fixture
+def open_codex(tmp_path: Path):
+    """Opens a runtime whose codex does this."""
+    return lambda *acts, **options: Codex(fake_options(tmp_path, *acts, **options))
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Gate]:
+    with gate(tmp_path / "gate") as held:
+        yield held
+
+
+@pytest.fixture
+def pid_file(tmp_path: Path) -> Iterator[Path]:
+    """Where a fake codex notes the child that it leaves behind, for the test to end it."""
+    path = tmp_path / "pid"
+    yield path
+    if path.exists():
+        os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+async def test_a_run_returns_all_that_the_turn_came_to(open_codex):
+    many = "".join(said(str(number)) for number in range(50))
+    async with open_codex(writes(STARTED + many + COMPLETED)) as codex:
+        thread = codex.start_thread()
+        result = await thread.run("go")
+    assert [item.text for item in result.items if isinstance(item, AgentMessage)] == [
+        str(n) for n in range(50)
+    ]
+    assert (result.final_response, result.thread_id, thread.id) == ("49", THREAD, THREAD)
+
+
+async def test_a_stream_yields_every_event_and_then_has_a_result(open_codex):
+    async with open_codex(writes(DONE)) as codex, codex.start_thread().run_streamed("go") as turn:
+        assert turn.thread_id is None
+        seen = [event async for event in turn]
+        assert turn.thread_id == THREAD
+        assert turn.result.final_response == "done"
+    assert [type(event) for event in seen] == [
+        events.ThreadStarted,
+        events.TurnStarted,
+        events.ItemCompleted,
+        events.TurnCompleted,
+    ]
+    assert (
+        turn.result.usage.turn == turn.result.usage.thread == events.Usage(input_tokens=100, output_tokens=10)
+    )
+
+
+async def test_the_loop_raises_what_the_result_raises(open_codex):
+    async with (
+        open_codex(writes(STARTED), exits(101)) as codex,
+        codex.start_thread().run_streamed("go") as turn,
+    ):
+        with pytest.raises(errors.CodexPanickedError) as caught:
+            [event async for event in turn]
+        with pytest.raises(errors.CodexPanickedError) as again:
+            turn.result  # noqa: B018
+    assert again.value is caught.value
+
+
+async def test_the_result_can_be_had_without_the_loop(open_codex):
+    async with open_codex(writes(DONE)) as codex, codex.start_thread().run_streamed("go") as turn:
+        with pytest.raises(errors.TurnRunningError):
+            turn.result  # noqa: B018
+        assert (await turn.wait_result()).final_response == "done"
+
+
+async def test_leaving_the_loop_at_the_last_event_costs_nothing(open_codex):
+    async with open_codex(writes(DONE)) as codex:
+        thread = codex.start_thread()
+        async with thread.run_streamed("go") as turn:
+            async for event in turn:
+                if isinstance(event, events.TurnCompleted):
+                    break
+        assert turn.result.final_response == "done"
+        assert turn.result.returncode == 0, "its process ended by itself"
+        assert turn.result.usage.turn is not None
+        assert turn.result.timings.exit_seconds > 0
+
+
+async def test_leaving_the_block_early_stops_codex_and_says_so(open_codex):
+    async with open_codex(writes(STARTED + said("half")), hangs()) as codex:
+        async with codex.start_thread().run_streamed("go") as turn:
+            await anext(turn)
+        with pytest.raises(errors.TurnInterruptedError) as caught:
+            turn.result  # noqa: B018
+        assert caught.value.partial.thread_id == THREAD
+        assert codex.statistics().turns_running == 0
+
+
+async def test_leaving_the_block_at_once_is_leaving_it_early(open_codex):
+    async with open_codex(hangs()) as codex:
+        async with codex.start_thread().run_streamed("go") as turn:
+            pass
+        with pytest.raises(errors.TurnInterruptedError):
+            turn.result  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("mine"), ExceptionGroup("mine", [KeyError("a")]), StopAsyncIteration()]
+)
+async def test_an_error_of_the_users_own_leaves_every_block_as_it_is(open_codex, error):
+    with pytest.raises(type(error)) as caught:
+        async with (
+            open_codex(writes(STARTED), hangs()) as codex,
+            codex.start_thread().run_streamed("go") as turn,
+        ):
+            async for _ in turn:
+                raise error
+    assert caught.value is error
+
+
+async def test_an_error_beside_a_turn_leaves_as_itself(open_codex):
+    async with open_codex(writes(STARTED), hangs()) as codex:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(codex.start_thread().run, "go")
+                raise KeyError("mine")
+    [only] = caught.value.exceptions
+    assert isinstance(only, KeyError), "the turn that was cancelled adds nothing to it"
+
+
+async def test_cancelling_a_run_is_a_cancellation_and_nothing_else(open_codex, hold):
+    async with open_codex(writes(STARTED), hold.waits()) as codex:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            with pytest.raises(trio.Cancelled):
+                await codex.start_thread().run("go")
+            await trio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        with trio.move_on_after(0.1) as scope:
+            await codex.start_thread().run("go")
+        assert scope.cancelled_caught
+
+
+async def test_cancelling_while_a_child_of_codex_holds_its_pipes_takes_no_time(open_codex, pid_file):
+    codex = open_codex(leaves_child(pid_file), writes(STARTED), hangs())
+    async with codex, codex.start_thread().run_streamed("go") as turn:
+        await anext(turn)
+        began = trio.current_time()
+    assert trio.current_time() - began < 1.9, "codex itself stops at once; nobody waits for its child"
+
+
+async def test_breaking_off_what_ignores_every_polite_signal_takes_its_time_and_no_more(open_codex):
+    acts = (ignores(signal.SIGINT, signal.SIGTERM), writes(STARTED), hangs())
+    codex = open_codex(*acts, deadlines=Deadlines(interrupt_seconds=0.2))
+    async with codex, codex.start_thread().run_streamed("go") as turn:
+        await anext(turn)
+        began = trio.current_time()
+    assert 0.2 <= trio.current_time() - began < 2
+
+
+async def test_an_interrupt_ends_the_loop_with_its_error(open_codex):
+    async with open_codex(writes(STARTED), hangs()) as codex, codex.start_thread().run_streamed("go") as turn:
+        seen: list[events.Event] = []
+        with trio.fail_after(5), pytest.raises(errors.TurnInterruptedError) as caught:
+            async for event in turn:
+                seen.append(event)
+                turn.interrupt()
+        assert len(seen) == 2
+        assert caught.value.partial.thread_id == THREAD
+
+
+async def test_an_interrupt_after_the_end_changes_nothing(open_codex):
+    async with open_codex(writes(DONE)) as codex, codex.start_thread().run_streamed("go") as turn:
+        result = await turn.wait_result()
+        turn.interrupt()
+        assert turn.result is result
+
+
+async def test_interrupted_while_nobody_reads_it_ends_in_time_and_what_was_said_is_there(open_codex):
+    before, after = said("NUMBER " + "x" * 1000).strip().split("NUMBER")
+    talks = Act(f"i=0; while [ $i -lt 4000 ]; do i=$((i+1)); echo '{before}'$i'{after}'; done")
+    acts = (ignores(signal.SIGINT), writes(STARTED), talks, hangs())
+    seen: list[events.Event] = []
+    codex = open_codex(*acts, deadlines=Deadlines(interrupt_seconds=0.5))
+    async with codex, codex.start_thread().run_streamed("go") as turn:
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        turn.interrupt()
+        began = trio.current_time()
+        with pytest.raises(errors.TurnInterruptedError) as caught:
+            async for event in turn:
+                seen.append(event)  # noqa: PERF401 - what came before the error counts
+        assert trio.current_time() - began < 5
+    numbers = [int(text.split()[0]) for text in texts(seen)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 100, "more than the pipe and the channel hold was read after the interrupt"
+    last = [event.item for event in seen if isinstance(event, events.ItemCompleted)][-32:]
+    assert tuple(last) == caught.value.partial.items
+
+
+async def test_two_runs_on_a_thread_never_overlap(tmp_path, open_codex):
+    log = tmp_path / "log"
+    acts = (Act(f"echo begins >>{log}"), Act("sleep 0.03"), Act(f"echo ends >>{log}"), writes(DONE))
+    async with open_codex(*acts) as codex, open_codex(*acts) as other, trio.open_nursery() as nursery:
+        thread = codex.resume_thread(THREAD)
+        for each in (thread, thread, codex.resume_thread(THREAD), other.resume_thread(THREAD.upper())):
+            nursery.start_soon(each.run, "go")
+    assert log.read_text().split() == ["begins", "ends"] * 4
+
+
+async def test_a_busy_thread_is_refused_at_once_if_that_is_wanted(open_codex, hold, tmp_path):
+    async with open_codex(writes(STARTED), hold.waits(), writes(COMPLETED), when_busy="refuse") as codex:
+        thread = codex.start_thread()
+        async with thread.run_streamed("go") as turn:
+            await anext(turn)
+            for busy in (thread, codex.resume_thread(THREAD)):
+                with pytest.raises(errors.ThreadBusyError, match=THREAD):
+                    await busy.run("go")
+            hold.let_pass()
+            await turn.wait_result()
+            hold.let_pass(5)
+            for _ in range(5):
+                await thread.run("go")
+    assert lock_files(fake_options(tmp_path)) == []
+
+
+async def test_what_one_turn_used_adds_up_to_what_the_thread_used(open_codex, tmp_path):
+    counted = Act(f"n=$(cat {tmp_path}/n 2>/dev/null); n=$((n + 100)); echo $n >{tmp_path}/n")
+    tail = completed(input_tokens=7).replace("7", "'\"$n\"'")
+    says = Act(f"{writes(STARTED)}; printf '%s\\n' '{tail.strip()}'")
+    rollout = Act(f"mkdir -p $CODEX_HOME/sessions; echo >>$CODEX_HOME/sessions/rollout-x-{THREAD}.jsonl")
+    async with open_codex(counted, rollout, says) as codex:
+        thread = codex.start_thread()
+        used = [(await thread.run("go")).usage for _ in range(3)]
+    assert [usage.thread.input_tokens for usage in used if usage.thread] == [100, 200, 300]
+    assert [usage.turn.input_tokens for usage in used if usage.turn] == [100, 100, 100]
+    async with open_codex(counted, rollout, says) as codex:
+        again = codex.resume_thread(THREAD)
+        assert (await again.run("go")).usage.turn is None, "a runtime that never saw the thread cannot know"
+        known = (await again.run("go")).usage.turn
+        assert known is not None
+        assert known.input_tokens == 100
+
+
+# --- input that cannot work ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def untouched(tmp_path: Path):
+    """A runtime whose codex must not be started."""
+    asked = tmp_path / "asked"
+
+    @asynccontextmanager
+    async def opened():
+        async with Codex(fake_options(tmp_path, Act(f"touch {asked}"), writes(DONE))) as codex:
+            yield codex
+            assert codex.statistics().turns_started == 0
+        assert not asked.exists()
+
+    return opened
+
+
+@pytest.mark.parametrize("empty", ["", " \n", [], [Text(" ")]])
+async def test_an_empty_prompt_is_refused(untouched, empty):
+    async with untouched() as codex:
+        with pytest.raises(errors.OptionError, match="no text"):
+            await codex.start_thread().run(empty)
+        with pytest.raises(errors.OptionError, match="no text"):
+            codex.start_thread().run_streamed(empty)
+
+
+@pytest.mark.parametrize("where", ["run", "review"])
+async def test_half_a_surrogate_pair_is_refused_and_not_shown(untouched, where):
+    text = "secret \ud800"
+    async with untouched() as codex:
+        with pytest.raises(errors.OptionError, match="surrogate") as caught:
+            if where == "run":
+                await codex.start_thread().run(text)
+            else:
+                await codex.start_thread().review(CustomReview(text))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory"])
+async def test_an_image_that_cannot_be_read_is_refused(untouched, tmp_path, kind):
+    path = tmp_path if kind == "directory" else tmp_path / "no.png"
+    async with untouched() as codex:
+        with pytest.raises(errors.OptionError, match=str(path)) as caught:
+            await codex.start_thread().run([Text("look"), LocalImage(path)])
+    assert caught.value.field == "LocalImage.path"
+
+
+@pytest.mark.parametrize(
+    ("field", "options"),
+    [
+        ("cwd", ThreadOptions(cwd="/no/such/place")),
+        ("additional_directories", ThreadOptions(additional_directories=["/tmp", "/no/such/place"])),
+    ],
+)
+async def test_a_directory_that_is_not_there_is_refused(untouched, field, options):
+    async with untouched() as codex:
+        thread = codex.start_thread(options)
+        with pytest.raises(errors.OptionError, match="/no/such/place") as caught:
+            await thread.run("go")
+        with pytest.raises(errors.OptionError, match="/no/such/place"):
+            await thread.review(UncommittedChanges())
+    assert caught.value.field == f"ThreadOptions.{field}"
+
+
+async def test_images_are_named_by_their_full_path(open_codex, tmp_path, monkeypatch):
+    (tmp_path / "a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    notes = Act(f"printf '%s\\n' \"$@\" >{tmp_path}/arguments")
+    async with open_codex(notes, reads_prompt(tmp_path / "prompt"), writes(DONE)) as codex:
+        await codex.start_thread().run([Text("look"), LocalImage("a.png"), Text("well")])
+    assert f"--image={tmp_path}/a.png" in (tmp_path / "arguments").read_text().splitlines()
+    assert (tmp_path / "prompt").read_text() == "look\n\nwell"
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "prompt"),
+    [
+        (UncommittedChanges(), ["--uncommitted"], ""),
+        (BaseBranch("main"), ["--base=main"], ""),
+        (Commit("abc", title="a fix"), ["--commit=abc", "--title=a fix"], ""),
+        (CustomReview("look for races"), ["-"], "look for races"),
+    ],
+)
+async def test_a_review_asks_for_its_target_and_counts_nothing(
+    open_codex, tmp_path, target, arguments, prompt
+):
+    notes = Act(f"printf '%s\\n' \"$@\" >{tmp_path}/arguments")
+    async with open_codex(notes, reads_prompt(tmp_path / "prompt"), writes(DONE)) as codex:
+        thread = codex.start_thread()
+        result = await thread.review(target, TurnOptions())
+        assert thread.id is None, "a review is a conversation of its own"
+    asked = (tmp_path / "arguments").read_text().splitlines()
+    assert asked[asked.index("review") + 1 :] == arguments
+    assert (tmp_path / "prompt").read_text() == prompt
+    assert (result.usage.thread, result.usage.turn) == (None, None)
+    assert result.final_response == "done"
+
+
+async def test_a_turn_says_nothing_that_was_not_said(open_codex):
+    async with open_codex(writes(STARTED), closes_stdout(), exits(0)) as codex:
+        with pytest.raises(errors.StreamTruncatedError):
+            await codex.start_thread().run("go")
+
+
+async def test_a_failed_turn_leaves_a_thread_that_can_be_asked_again(open_codex, tmp_path):
+    first = Act(f"if [ -e {tmp_path}/again ]; then {writes(DONE)}; exit 0; fi; touch {tmp_path}/again")
+    failed = line("turn.failed", error={"message": "no"})
+    async with open_codex(first, writes(STARTED + failed), exits(1)) as codex:
+        thread = codex.start_thread()
+        with pytest.raises(errors.TurnFailedError):
+            await thread.run("go")
+        assert thread.id == THREAD
+        assert (await thread.run("go")).usage.turn is None
