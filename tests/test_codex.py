@@ -1,0 +1,176 @@
+"""The runtime that people open."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from codex_actors import Codex, errors
+from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions
+from codex_actors.testing import Act, hangs, writes
+from tests.cancel_steps import cancel_at_each_step
+from tests.fakes import (
+    COMPLETED,
+    DONE,
+    OTHER_THREAD,
+    STARTED,
+    THREAD,
+    answers_on_a_thread_of_its_own,
+    fake_options,
+    gate,
+    lock_files,
+)
+
+
+@pytest.fixture
+def open_codex(tmp_path: Path):
+    """Opens a runtime whose codex does this."""
+    return lambda *acts, **options: Codex(fake_options(tmp_path, *acts, **options))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    path = tmp_path / "home"
+    path.mkdir()
+    return path
+
+
+def remember(home: Path, thread_id: str, *, cwd: Path, used_at: int) -> None:
+    """Put a thread on record."""
+    folder = home / "sessions" / "2025" / "01" / "02"
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / f"rollout-2025-01-02T03-04-05-{thread_id}.jsonl"
+    record.write_text(json.dumps({"type": "session_meta", "payload": {"cwd": str(cwd), "source": "exec"}}))
+    os.utime(record, (used_at, used_at))
+
+
+async def test_a_new_thread_has_no_id_and_costs_nothing(open_codex):
+    async with open_codex(hangs()) as codex:
+        threads = [codex.start_thread(), codex.start_thread(ThreadOptions(model="m"))]
+    assert [thread.id for thread in threads] == [None, None]
+    assert [thread.options for thread in threads] == [ThreadOptions(), ThreadOptions(model="m")]
+
+
+async def test_a_thread_is_resumed_by_its_id(open_codex, tmp_path):
+    notes = Act(f"printf '%s\\n' \"$@\" >{tmp_path}/arguments")
+    async with open_codex(notes, writes(DONE)) as codex:
+        thread = codex.resume_thread(THREAD.upper())
+        assert thread.id == THREAD
+        await thread.run("go")
+    assert (tmp_path / "arguments").read_text().split()[-3:] == ["resume", THREAD, "-"]
+
+
+@pytest.mark.parametrize("thread_id", ["", "my-thread", THREAD[:-1], THREAD + " ", "--last"])
+async def test_what_is_no_thread_id_is_refused_and_not_passed_on(open_codex, thread_id):
+    async with open_codex(hangs()) as codex:
+        for resume_or_fork in (codex.resume_thread, codex.fork_thread):
+            with pytest.raises(errors.OptionError, match="UUID"):
+                resume_or_fork(thread_id)
+
+
+async def test_a_thread_is_resumed_by_its_name(home):
+    index = [{"id": OTHER_THREAD, "thread_name": "other"}, {"id": THREAD, "thread_name": "mine"}]
+    (home / "session_index.jsonl").write_text("\n".join(map(json.dumps, index)))
+    async with Codex(CodexOptions(codex_home=home)) as codex:
+        assert codex.resume_thread(ThreadName("mine")).id == THREAD
+        assert codex.fork_thread(ThreadName("mine")).id is None
+        with pytest.raises(errors.ThreadNotFoundError, match=f"named 'no such' in CODEX_HOME {home}"):
+            codex.resume_thread(ThreadName("no such"))
+
+
+async def test_the_last_thread_is_the_last_one_of_the_directory_or_of_all(home, tmp_path, monkeypatch):
+    async with Codex(CodexOptions(codex_home=home)) as codex:
+        with pytest.raises(errors.ThreadNotFoundError, match="no thread at all"):
+            codex.resume_thread(LastThread(any_cwd=True))
+        here, there = tmp_path / "here", tmp_path / "there"
+        here.mkdir()
+        remember(home, THREAD, cwd=here, used_at=1)
+        remember(home, OTHER_THREAD, cwd=there, used_at=2)
+        assert codex.resume_thread(LastThread(any_cwd=True)).id == OTHER_THREAD
+        assert codex.resume_thread(LastThread(), ThreadOptions(cwd=here)).id == THREAD
+        monkeypatch.chdir(here)
+        assert codex.resume_thread(LastThread()).id == THREAD
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(errors.ThreadNotFoundError, match=f"no thread that worked in {tmp_path}"):
+            codex.resume_thread(LastThread())
+
+
+async def test_before_and_after_its_block_a_runtime_runs_nothing(open_codex):
+    codex = open_codex(writes(DONE))
+    thread = codex.start_thread()
+    for _ in range(2):
+        with pytest.raises(errors.RuntimeClosedError, match="async with"):
+            await thread.run("go")
+        async with codex:
+            await thread.run("go")
+
+
+async def test_closing_it_ends_the_turns_that_run(open_codex, nursery):
+    caught: list[BaseException] = []
+
+    async def run(codex: Codex) -> None:
+        try:
+            await codex.start_thread().run("go")
+        except errors.CodexError as exc:
+            caught.append(exc)
+
+    async with open_codex(writes(STARTED), hangs()) as codex:
+        for _ in range(5):
+            nursery.start_soon(run, codex)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert codex.statistics().turns_running == 5
+    statistics = codex.statistics()
+    assert (statistics.turns_running, statistics.turns_failed) == (0, 5)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [type(exc) for exc in caught] == [errors.TurnInterruptedError] * 5
+
+
+async def test_a_missing_home_is_an_error_that_says_what_to_do(tmp_path):
+    for home, problem in ((tmp_path / "no", "create it, or log in"), (Path(__file__), "is no directory")):
+        async with Codex(CodexOptions(codex_home=home, codex_path="/bin/false")) as codex:
+            with pytest.raises(errors.CodexHomeError, match=problem) as caught:
+                await codex.start_thread().run("go")
+        assert caught.value.codex_home == str(home)
+
+
+async def test_a_home_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
+    # Permissions mean nothing to root; /proc lets nobody make a directory.
+    options = fake_options(tmp_path, writes(DONE))
+    async with Codex(CodexOptions(codex_path=options.codex_path, codex_home="/proc/self")) as codex:
+        with pytest.raises(errors.CodexHomeError, match="cannot be written"):
+            await codex.start_thread().run("go")
+        with pytest.raises(errors.CodexHomeError, match="cannot be written"):
+            await codex.resume_thread(THREAD).run("go")
+
+
+async def test_a_hundred_turns_side_by_side_leave_nothing(open_codex, tmp_path):
+    with gate(tmp_path / "gate") as hold:
+        async with open_codex(hold.waits(), answers_on_a_thread_of_its_own()) as codex:
+            async with trio.open_nursery() as nursery:
+                for _ in range(100):
+                    nursery.start_soon(codex.start_thread().run, "go")
+                while codex.statistics().turns_running < 100:  # noqa: ASYNC110 - nothing else tells
+                    await trio.sleep(0.01)
+                hold.let_pass(100)
+            assert codex.statistics().turns_completed == 100
+            assert trio.lowlevel.current_statistics().tasks_living < 20
+    assert lock_files(fake_options(tmp_path)) == []
+
+
+async def test_cancelled_at_any_step_a_runtime_and_its_turns_leave_nothing(tmp_path):
+    options = fake_options(tmp_path, writes(STARTED), writes(COMPLETED))
+
+    async def work() -> None:
+        async with Codex(options) as codex, trio.open_nursery() as nursery:
+            thread = codex.resume_thread(THREAD)
+            nursery.start_soon(thread.run, "go")
+            async with thread.run_streamed("go") as turn:
+                async for _ in turn:
+                    pass
+
+    assert await cancel_at_each_step(work) > 20
+    assert lock_files(options) == []
+    await work()
