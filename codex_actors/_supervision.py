@@ -6,7 +6,8 @@ import enum
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
-from typing import Literal
+from types import UnionType
+from typing import Literal, cast
 
 from codex_actors._data import Data
 from codex_actors.errors import RestartLimitError, SpecError
@@ -127,7 +128,7 @@ def reason_of(error: Exception) -> ExitReason:
 
 def _leaves(error: Exception) -> Iterator[Exception]:
     if isinstance(error, ExceptionGroup):
-        for part in error.exceptions:
+        for part in cast("ExceptionGroup[Exception]", error).exceptions:
             yield from _leaves(part)
     else:
         yield error
@@ -171,9 +172,10 @@ class ChildSpec(Data, gc=True, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _check(_is_hashable(self.id), "ChildSpec.id", "invalid_id", "must be hashable")
         _check(callable(self.start), "ChildSpec.start", "invalid_start", "must be an async function")
-        _check(isinstance(self.args, tuple), "ChildSpec.args", "invalid_args", "must be a tuple")
-        _check_member(self.restart, Restart, "ChildSpec.restart", "invalid_restart_type")
-        _check_member(self.type, ChildType, "ChildSpec.type", "invalid_child_type")
+        _check_type(self.args, tuple, "ChildSpec.args", "invalid_args")
+        _check_type(self.restart, Restart, "ChildSpec.restart", "invalid_restart_type")
+        _check_type(self.type, ChildType, "ChildSpec.type", "invalid_child_type")
+        _check_type(self.significant, bool, "ChildSpec.significant", "invalid_significant")
         _check(
             self.shutdown is None or self.shutdown == "brutal_kill" or _is_seconds(self.shutdown),
             "ChildSpec.shutdown",
@@ -185,12 +187,6 @@ class ChildSpec(Data, gc=True, frozen=True, kw_only=True):
             "ChildSpec.start_timeout",
             "invalid_start_timeout",
             "must be seconds (0 or more, or math.inf) or None",
-        )
-        _check(
-            isinstance(self.significant, bool),
-            "ChildSpec.significant",
-            "invalid_significant",
-            "must be True or False",
         )
         _check(
             not (self.significant and self.restart is Restart.PERMANENT),
@@ -226,7 +222,7 @@ def check_child_specs(specs: Iterable[ChildSpec], auto_shutdown: AutoShutdown = 
     """
     seen = set[Hashable]()
     for spec in specs:
-        _check(isinstance(spec, ChildSpec), "children", "invalid_child_spec", "must be ChildSpecs")
+        _check_type(spec, ChildSpec, "children", "invalid_child_spec")
         _check(spec.id not in seen, "ChildSpec.id", "duplicate_child_name", f"{spec.id!r} is there twice")
         seen.add(spec.id)
         _check(
@@ -302,20 +298,15 @@ class SupervisorFlags(Data, frozen=True, kw_only=True):
     backoff: Backoff | None = None
 
     def __post_init__(self) -> None:
-        _check_member(self.strategy, Strategy, "strategy", "invalid_strategy")
-        _check_member(self.auto_shutdown, AutoShutdown, "auto_shutdown", "invalid_auto_shutdown")
+        _check_type(self.strategy, Strategy, "strategy", "invalid_strategy")
+        _check_type(self.auto_shutdown, AutoShutdown, "auto_shutdown", "invalid_auto_shutdown")
+        _check_type(self.backoff, Backoff | None, "backoff", "invalid_backoff")
         _check(_is_count(self.max_restarts), "max_restarts", "invalid_intensity", "must be 0 or more")
         _check(
             _is_seconds(self.max_seconds) and 0 < self.max_seconds < math.inf,
             "max_seconds",
             "invalid_period",
             "must be finite seconds, more than 0",
-        )
-        _check(
-            self.backoff is None or isinstance(self.backoff, Backoff),
-            "backoff",
-            "invalid_backoff",
-            "must be a Backoff or None",
         )
 
 
@@ -334,9 +325,9 @@ def _check(fine: bool, field: str, kind: str, problem: str) -> None:  # noqa: FB
         raise SpecError(field, problem, kind)
 
 
-def _check_member(value: object, of: type[enum.Enum], field: str, kind: str) -> None:
-    members = ", ".join(f"{of.__name__}.{member.name}" for member in of)
-    _check(isinstance(value, of), field, kind, f"must be one of {members}")
+def _check_type(value: object, of: type | UnionType, field: str, kind: str) -> None:
+    name = getattr(of, "__name__", of)
+    _check(isinstance(value, of), field, kind, f"must be a {name}, not {type(value).__name__}")
 
 
 def _is_hashable(value: object) -> bool:

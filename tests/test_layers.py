@@ -19,7 +19,7 @@ LAYERS = {
     "decisions": {"_failures", "_nursery", "_protocol", "_supervision"},
     "transport": {"_locks", "_process", "backends"},
     "actor": {"_actor", "_runner", "_turn", "_usage"},
-    "supervisor": {"_supervisor"},
+    "supervisor": {"_child", "_reports", "_supervisor"},
     "API": {"_codex", "_pool", "_thread"},
     "front door": {"__init__"},
     "edge": {"__main__", "cli", "integrations", "testing"},

@@ -1,0 +1,131 @@
+# What a supervisor tells the log, in OTP's words and with OTP's keys. It never logs a child's arguments:
+# those may be the user's prompts. docs/explanation/supervision.md lists the events.
+
+import traceback
+from collections.abc import Iterator
+
+import structlog
+import trio
+
+from codex_actors._supervision import ChildSpec, ExitReason
+
+# An id or a reason may be anything, and its repr of any size; a log line may not.
+MAX_TEXT = 500
+# The end says what went wrong, the beginning who called: of a longer text, the end is kept.
+MAX_STACK = 8_192
+# Enough to see where a task hangs and who called it there; a deeper stack is cut at its outer end.
+MAX_FRAMES = 20
+MAX_TASKS = 20
+
+
+class Reporter:
+    """Writes the reports of one supervisor.
+
+    Args:
+        supervisor: Its name.
+    """
+
+    def __init__(self, supervisor: str) -> None:
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("codex_actors").bind(
+            supervisor=_limited(supervisor)
+        )
+
+    def progress(self, spec: ChildSpec) -> None:
+        """A child started."""
+        # A dynamic supervisor may start thousands; who wants to hear of each asks for debug.
+        self._log.debug("supervisor.progress", started=_offender(spec))
+
+    def child_terminated(self, spec: ChildSpec, reason: ExitReason) -> None:
+        """A child ended by itself in a way that is worth a line."""
+        self._report("warning", "child_terminated", spec, reason)
+
+    def child_gave_up(self, spec: ChildSpec, reason: ExitReason) -> None:
+        """A child supervisor used up its restarts and stays down, as its spec has it."""
+        self._report("warning", "child_gave_up", spec, reason)
+
+    def shutdown_error(self, spec: ChildSpec, reason: ExitReason) -> None:
+        """A child that was asked to stop ended in another way than it should."""
+        self._report("error", "shutdown_error", spec, reason)
+
+    def start_error(self, spec: ChildSpec, error: Exception) -> None:
+        """A child did not start."""
+        self._log.error(
+            "supervisor.start_error", reason=_class_name(error), offender=_offender(spec), stack=_Stack(error)
+        )
+
+    def shutdown(self, spec: ChildSpec) -> None:
+        """The supervisor gives up."""
+        self._log.error(
+            "supervisor.shutdown", reason="reached_max_restart_intensity", offender=_offender(spec)
+        )
+
+    def stuck(self, spec: ChildSpec, waited_seconds: float, task: trio.lowlevel.Task) -> None:
+        """A child goes on although it was killed."""
+        self._log.error(
+            "supervisor.stuck",
+            reason="killed",
+            offender=_offender(spec),
+            waited_seconds=round(waited_seconds, 3),
+            await_stacks=[
+                _await_stack(task) for _, task in zip(range(MAX_TASKS), _below(task), strict=False)
+            ],
+        )
+
+    def _report(self, level: str, context: str, spec: ChildSpec, reason: ExitReason) -> None:
+        log = getattr(self._log, level)
+        crash = {"stack": _Stack(reason.error)} if reason.abnormal and reason.error else {}
+        log(f"supervisor.{context}", reason=_described(reason), offender=_offender(spec), **crash)
+
+
+class _Stack:
+    """An exception as text, once it is rendered: most are not, and formatting costs more than a restart.
+
+    No ``exc_info``, because structlog may show that with the values of all variables: the user's text.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __repr__(self) -> str:
+        text = "".join(traceback.format_exception(self._error))
+        return text if len(text) <= MAX_STACK else f"({len(text)} characters) ...{text[-MAX_STACK:]}"
+
+
+def _described(reason: ExitReason) -> str:
+    if reason.term is not None:
+        return f"{reason.kind.value}: {_limited(repr(reason.term))}"
+    error = f": {_class_name(reason.error)}" if reason.abnormal and reason.error else ""
+    return reason.kind.value + error
+
+
+def _class_name(error: Exception) -> str:
+    return type(error).__name__
+
+
+def _offender(spec: ChildSpec) -> dict[str, object]:
+    return {
+        "id": _limited(str(spec.id)),
+        "start": getattr(spec.start, "__qualname__", type(spec.start).__name__),
+        "restart_type": spec.restart.value,
+        "significant": spec.significant,
+        "shutdown": spec.shutdown if spec.shutdown == "brutal_kill" else spec.stop_seconds,
+        "child_type": spec.type.value,
+    }
+
+
+def _limited(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text)} characters)"
+
+
+def _below(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
+    """The task and all that it waits for: it may hang in any of them."""
+    yield task
+    for nursery in task.child_nurseries:
+        for child in nursery.child_tasks:
+            yield from _below(child)
+
+
+def _await_stack(task: trio.lowlevel.Task) -> list[str]:
+    """Where a task waits, the innermost place last."""
+    stack = traceback.StackSummary.extract(task.iter_await_frames(), lookup_lines=False)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in stack[-MAX_FRAMES:]]

@@ -1,0 +1,768 @@
+# The tasks that carry out what _supervision decides. A supervisor is no task: it is a nursery, the children
+# in it, and the order in which things happen to them.
+#
+# - All lives are tasks of one nursery, each behind a shield of its own (_child). Whatever ends the
+#   supervisor (its block is left, it gives up, Cancelled, Ctrl-C) cancels that nursery; the shields hold,
+#   and `_stop` stops the children in their order.
+# - Nobody waits for exits: the task of a child that has ended goes on to do what its end asks for. In a
+#   `Supervisor` it takes its turn with the callers for that, so that everything happens one after another,
+#   as in OTP. In a `DynamicSupervisor` nothing has to wait for anything else.
+# - What ends a supervisor early is noted in `_error`, never raised in the nursery: no groups.
+
+import contextvars
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
+from itertools import count
+from typing import Literal, TypedDict, Unpack
+
+import trio
+from msgspec.structs import replace
+
+from codex_actors._child import Child, ChildStatus, Life
+from codex_actors._data import Data
+from codex_actors._nursery import open_private_nursery
+from codex_actors._reports import Reporter
+from codex_actors._supervision import (
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    ChildType,
+    ExitReason,
+    Ignore,
+    Restart,
+    RestartWindow,
+    Shutdown,
+    Strategy,
+    SupervisorFlags,
+    check_child_specs,
+    check_max_children,
+    is_expected,
+    is_reported,
+    must_restart,
+    shuts_down,
+    taken_down,
+)
+from codex_actors.errors import (
+    AlreadyPresentError,
+    AlreadyStartedError,
+    ChildNotFoundError,
+    ChildRestartingError,
+    ChildRunningError,
+    ChildStartError,
+    MaxChildrenError,
+    NoSupervisorError,
+    RestartLimitError,
+)
+
+
+class Limits(TypedDict, total=False):
+    """The flags that every supervisor has; `SupervisorFlags` says what they mean."""
+
+    max_restarts: int
+    max_seconds: float
+    auto_shutdown: AutoShutdown
+    backoff: Backoff | None
+
+
+class Flags(Limits, total=False):
+    """The flags of a `Supervisor`; `SupervisorFlags` says what they mean."""
+
+    strategy: Strategy
+
+
+class ChildInfo(Data, gc=True, frozen=True, kw_only=True):
+    """What a supervisor knows of a child.
+
+    Attributes:
+        id: The id in its spec.
+        child: Its life, or None if it does not run (yet, or any more).
+        is_restarting: Whether it is about to be started again.
+        type: Whether it is a supervisor.
+    """
+
+    id: Hashable
+    child: Child | None
+    is_restarting: bool
+    type: ChildType
+
+
+class ChildCounts(Data, frozen=True, kw_only=True):
+    """How many children a supervisor has.
+
+    Attributes:
+        specs: Those it knows, running or not.
+        active: Those that run.
+        supervisors: Those of `specs` that are supervisors.
+        workers: Those that are not.
+    """
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class _Slot:
+    """A child through all its lives. Without a `life` it is down; `restarting`, it will have a new one."""
+
+    __slots__ = ("context", "error", "is_restarting", "key", "life", "spec", "starting")
+
+    def __init__(self, key: Hashable, spec: ChildSpec) -> None:
+        self.key = key
+        self.spec = spec
+        # Whoever adds a child may have bound what its log lines are to say: each life starts from there.
+        self.context = contextvars.copy_context()
+        self.life: Life | None = None
+        self.starting: Life | None = None
+        self.is_restarting = False
+        self.error: Exception | None = None
+
+    @property
+    def running(self) -> Life | None:
+        """The life, if it is one that goes on."""
+        alive = self.life is not None and self.life.exit_reason is None
+        return self.life if alive else None
+
+    @property
+    def counts_as_alive(self) -> bool:
+        return self.life is not None or self.starting is not None or self.is_restarting
+
+    def lives(self) -> Iterator[Life]:
+        """What has to end before the supervisor can, the youngest first."""
+        return (life for life in (self.starting, self.running) if life is not None)
+
+    def adopt(self, life: Life) -> None:
+        """Take a life that has started for the child's."""
+        self.life = life
+        self.is_restarting = False
+        self.error = None
+        if self.spec.restart is Restart.TEMPORARY:  # there will be no other life: let go of what began it
+            self.context = contextvars.Context()
+            self.spec = replace(self.spec, args=())
+
+
+_Grace = Callable[[], AbstractContextManager[trio.CancelScope]]
+
+
+class _Host(ABC):
+    """What both supervisors have in common: lives, and a budget of restarts."""
+
+    def __init__(self, name: str, flags: SupervisorFlags) -> None:
+        self.name = name
+        self._flags = flags
+        self._window = RestartWindow(flags.max_restarts, flags.max_seconds)
+        self._report = Reporter(name)
+        self._slots: dict[Hashable, _Slot] = {}
+        self._arguments: tuple[object, ...] = ()
+        # Taken for everything that has to wait for its turn.
+        self._turn: AbstractAsyncContextManager[object] = nullcontext()
+        self._nursery: trio.Nursery | None = None
+        self._error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}, {len(self._slots)} children>"
+
+    def count_children(self) -> ChildCounts:
+        """Count the children, those that are being started included.
+
+        Raises:
+            NoSupervisorError: The supervisor does not run.
+        """
+        self._open_nursery()
+        slots = self._slots.values()
+        supervisors = sum(slot.spec.type is ChildType.SUPERVISOR for slot in slots)
+        return ChildCounts(
+            specs=len(slots),
+            active=sum(slot.running is not None for slot in slots),
+            supervisors=supervisors,
+            workers=len(slots) - supervisors,
+        )
+
+    def which_children(self) -> list[ChildInfo]:
+        """List the children, the youngest first.
+
+        Raises:
+            NoSupervisorError: The supervisor does not run.
+        """
+        self._open_nursery()
+        return [
+            ChildInfo(
+                id=slot.spec.id,
+                child=None if slot.is_restarting else slot.life,
+                is_restarting=slot.is_restarting,
+                type=slot.spec.type,
+            )
+            for slot in reversed(self._slots.values())
+        ]
+
+    # ------------------------------------------------------------------ beginning and end of the supervisor
+
+    @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
+    async def open(self, children: Iterable[ChildSpec], grace: _Grace) -> AsyncGenerator[None]:
+        """Run, from the start of the children to the end of the last of them.
+
+        Args:
+            children: What to start, in this order.
+            grace: Opens the shield behind which the children are stopped; when that is cancelled, those
+                that still live are killed.
+        """
+        try:
+            async with open_private_nursery() as nursery:
+                self._nursery = nursery
+                try:
+                    await self._start_all(children)
+                    yield
+                finally:
+                    self._end(None)
+                    await self._stop(grace)
+        except BaseException as error:
+            if self._error is None or not _outranks(self._error, error):
+                raise
+        if self._error is not None:
+            raise self._error
+
+    def _end(self, error: BaseException | None) -> None:
+        """Let the supervisor end, and its block raise `error`; does not wait for it."""
+        if error is not None and (self._error is None or _outranks(error, self._error)):
+            self._error = error
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+            self._nursery = None
+
+    def _open_nursery(self) -> trio.Nursery:
+        if self._nursery is None:
+            raise NoSupervisorError(self.name)
+        return self._nursery
+
+    async def _start_all(self, children: Iterable[ChildSpec]) -> None:
+        async with self._turn:
+            for spec in children:
+                slot = self._add(spec.id, spec)
+                try:
+                    await self._start(slot)
+                except Exception as error:
+                    self._report.start_error(spec, error)
+                    raise ChildStartError(spec.id) from error
+
+    async def _stop(self, grace: _Grace) -> None:
+        try:
+            with grace():
+                await trio.lowlevel.checkpoint_if_cancelled()  # a supervisor that is killed kills
+                await self._stop_in_order()
+        finally:
+            lives = [life for slot in self._slots.values() for life in slot.lives()]
+            for life in lives:
+                life.kill()
+            with trio.CancelScope(shield=True):
+                for slot in list(self._slots.values()):
+                    await self._wait_gone(slot)
+
+    @abstractmethod
+    async def _stop_in_order(self) -> None:
+        """Stop all children, each with its own time."""
+
+    # ------------------------------------------------------------------------- one child: start, stop, exit
+
+    def _add(self, key: Hashable, spec: ChildSpec) -> _Slot:
+        slot = self._slots[key] = _Slot(key, spec)
+        return slot
+
+    async def _start_new(self, key: Hashable, spec: ChildSpec) -> Child | None:
+        slot = self._add(key, spec)
+        try:
+            return await self._start(slot)
+        except BaseException:
+            del self._slots[key]
+            raise
+
+    async def _start(self, slot: _Slot) -> Life | None:
+        """Begin a life and wait until it is ready; None is that it was not to be.
+
+        What keeps the child from being ready is raised as it is.
+        """
+        nursery, spec = self._open_nursery(), slot.spec
+        life = slot.starting = Life(spec, slot.key)
+        try:
+            body = spec.start(*self._arguments, *spec.args, task_status=ChildStatus(life))
+            slot.context.run(lambda: nursery.start_soon(self._live, slot, life, body, name=str(spec.id)))
+            if not await life.wait_started():
+                raise NoSupervisorError(self.name) if life.is_stopping else life.start_failure()
+        except Ignore:
+            self._lose(slot)
+            return None
+        finally:
+            slot.starting = None
+        slot.adopt(life)
+        self._report.progress(spec)
+        if life.exit_reason is not None:  # it was quick
+            nursery.start_soon(self._see_out, slot, life, life.exit_reason)
+        return life
+
+    async def _live(self, slot: _Slot, life: Life, body: Awaitable[object]) -> None:
+        reason = await life.run(body)
+        if slot.life is life:  # else it is for whoever waits for its start
+            await self._see_out(slot, life, reason)
+
+    async def _see_out(self, slot: _Slot, life: Life, reason: ExitReason) -> None:
+        """Do what the end of a child that had started asks for."""
+        if life.error is not None and not isinstance(life.error, Exception):
+            self._end(life.error)
+        elif slot.life is life and life.is_stopping:
+            self._lay_to_rest(slot, reason)
+        else:
+            await self._after_exit(slot, life, reason)
+
+    def _lay_to_rest(self, slot: _Slot, reason: ExitReason) -> None:
+        """Note the end of a child that was to stop."""
+        if not is_expected(slot.spec, reason):
+            self._report.shutdown_error(slot.spec, reason)
+        self._lose(slot)
+
+    def _ask_to_stop(self, slot: _Slot) -> None:
+        """Ask a child to stop, if it lives; it is not started again."""
+        was_restarting, slot.is_restarting = slot.is_restarting, False
+        for life in slot.lives():
+            life.ask_to_stop(slot.spec)
+        if was_restarting:
+            self._lose(slot)
+        elif slot.life is not None and slot.life.exit_reason is not None:  # it fell before its turn came
+            self._lay_to_rest(slot, slot.life.exit_reason)
+
+    async def _wait_gone(self, slot: _Slot) -> None:
+        for life in slot.lives():
+            await life.wait_gone(partial(self._report.stuck, slot.spec))
+
+    async def _stop_child(self, slot: _Slot) -> None:
+        self._ask_to_stop(slot)
+        await self._wait_gone(slot)
+
+    @abstractmethod
+    def _lose(self, slot: _Slot) -> None:
+        """Note that a child does not live; forget it, if it never will."""
+
+    # -------------------------------------------------------------------------------- restarts
+
+    async def _after_exit(self, slot: _Slot, life: Life, reason: ExitReason) -> None:
+        """Restart the child, if it is to be. If a start fails, let others have their turn, then try again."""
+        async with self._turn:
+            if slot.life is not life or not self._judge(slot, reason):
+                return
+            failed = slot if self._flags.backoff else await self._restart(slot)
+        while failed is not None:
+            await trio.sleep(self._delay())
+            async with self._turn:
+                failed = await self._restart(failed) if failed.is_restarting else None
+
+    def _judge(self, slot: _Slot, reason: ExitReason) -> bool:
+        """Note the end of a child that ended by itself; True is that it is to be restarted."""
+        spec = slot.spec
+        if is_reported(spec.restart, reason):
+            self._report.child_terminated(spec, reason)
+        if must_restart(spec.restart, reason):
+            slot.is_restarting, slot.error = True, reason.error
+            return True
+        if isinstance(reason.error, RestartLimitError):
+            self._report.child_gave_up(spec, reason)
+        self._lose(slot)
+        alive = (other.spec for other in self._slots.values() if other.counts_as_alive)
+        if shuts_down(self._flags.auto_shutdown, spec, alive):
+            self._end(None)
+        return False
+
+    def _delay(self) -> float:
+        backoff = self._flags.backoff
+        if backoff is None:
+            return 0.0
+        return backoff.delay(self._window.count(trio.current_time()), random.random())  # noqa: S311
+
+    async def _restart(self, slot: _Slot) -> _Slot | None:
+        """Restart a child, and those that its strategy takes down; returns the one whose start failed."""
+        if not self._window.allow(trio.current_time()):
+            self._give_up(slot)
+            return None
+        siblings = await self._take_down(slot)
+        for other in siblings:
+            if self._nursery is None or not await self._revive(other):
+                return other
+        return None
+
+    async def _take_down(self, slot: _Slot) -> list[_Slot]:
+        """Stop those that go down with a child; returns all that are to be started for it, in order."""
+        down = [self._slots[key] for key in taken_down(self._flags.strategy, self._slots, slot.key)]
+        for sibling in reversed(down):
+            await self._stop_child(sibling)
+        if not down:
+            return [slot]
+        again = {slot.key, *(sibling.key for sibling in down)}
+        return [other for key, other in self._slots.items() if key in again]  # the temporary ones are gone
+
+    async def _revive(self, slot: _Slot) -> bool:
+        """Begin another life; False if it did not start and should be tried again."""
+        try:
+            await self._start(slot)
+        except trio.Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and tried again
+            if not self._has(slot):  # stopped meanwhile
+                return True
+            self._report.start_error(slot.spec, error)
+            slot.is_restarting, slot.error = True, error
+            return False
+        except BaseException as fatal:  # noqa: BLE001 - leaves by the block
+            self._end(fatal)
+        return True
+
+    def _give_up(self, slot: _Slot) -> None:
+        self._report.shutdown(slot.spec)
+        error = RestartLimitError(slot.spec.id, self._flags.max_restarts, self._flags.max_seconds)
+        error.__cause__ = slot.error
+        self._lose(slot)
+        self._end(error)
+
+    def _has(self, slot: _Slot) -> bool:
+        return self._slots.get(slot.key) is slot
+
+
+class Supervisor(_Host):
+    """Runs children known by id, in an order; `open_supervisor` opens one.
+
+    Everything that takes time happens one after another: restarts and the calls that change something
+    wait for their turn. Being cancelled while a call waits for a child to stop leaves the child stopping;
+    being cancelled while a call starts a child stops it and keeps nothing of it.
+    """
+
+    def __init__(self, name: str, flags: SupervisorFlags) -> None:
+        super().__init__(name, flags)
+        self._turn = trio.Lock()
+
+    @staticmethod
+    def child_spec(
+        child_id: Hashable,
+        children: Iterable[ChildSpec] = (),
+        *,
+        restart: Restart = Restart.PERMANENT,
+        shutdown: float | Literal["brutal_kill"] = math.inf,
+        significant: bool = False,
+        **flags: Unpack[Flags],
+    ) -> ChildSpec:
+        """Describe a supervisor as a child of another one; its `Child.value` is the `Supervisor`.
+
+        Args:
+            child_id: The id, and the supervisor's name.
+            children: What it starts, in this order, each time it is started.
+            restart: As in `ChildSpec`.
+            shutdown: As in `ChildSpec`; anything but ``math.inf`` may cut its children's time short.
+            significant: As in `ChildSpec`.
+            **flags: As for `open_supervisor`.
+
+        Raises:
+            SpecError: This cannot work.
+        """
+        children, checked = tuple(children), SupervisorFlags(**flags)
+        check_child_specs(children, checked.auto_shutdown)
+        return ChildSpec(
+            id=child_id,
+            start=_run_supervisor,
+            args=(partial(Supervisor, str(child_id), checked), children),
+            restart=restart,
+            shutdown=shutdown,
+            type=ChildType.SUPERVISOR,
+            significant=significant,
+        )
+
+    async def start_child(self, spec: ChildSpec) -> Child | None:
+        """Add a child and start it.
+
+        Returns:
+            The child once it is ready; None if it ignored.
+
+        Raises:
+            AlreadyStartedError: A child with this id runs.
+            AlreadyPresentError: A child with this id does not run.
+            SpecError: The child is significant, and the supervisor's ``auto_shutdown`` is ``NEVER``.
+            StartTimeoutError: It was not ready in time.
+            NoSupervisorError: The supervisor does not run.
+            Exception: What the child raised before it was ready.
+        """
+        check_child_specs([spec], self._flags.auto_shutdown)
+        async with self._turn:
+            self._open_nursery()
+            present = self._slots.get(spec.id)
+            if present is not None and present.life is not None and not present.is_restarting:
+                raise AlreadyStartedError(spec.id, present.life)
+            if present is not None:
+                raise AlreadyPresentError(spec.id)
+            return await self._start_new(spec.id, spec)
+
+    async def terminate_child(self, child_id: Hashable) -> None:
+        """Stop a child, with the time that its spec gives it; does nothing if it does not run.
+
+        Its spec is kept, unless it is temporary. A child that is being restarted is not, any more.
+
+        Raises:
+            ChildNotFoundError: There is no such child.
+            NoSupervisorError: The supervisor does not run.
+        """
+        async with self._turn:
+            await self._stop_child(self._find(child_id))
+
+    async def restart_child(self, child_id: Hashable) -> Child | None:
+        """Start a child that does not run; this is no restart that counts.
+
+        Returns:
+            The child once it is ready; None if it ignored.
+
+        Raises:
+            ChildNotFoundError: There is no such child.
+            ChildRunningError: It runs.
+            ChildRestartingError: It is being restarted already.
+            StartTimeoutError: It was not ready in time.
+            NoSupervisorError: The supervisor does not run.
+            Exception: What the child raised before it was ready.
+        """
+        async with self._turn:
+            return await self._start(self._find_down(child_id))
+
+    async def delete_child(self, child_id: Hashable) -> None:
+        """Forget a child that does not run.
+
+        Raises:
+            ChildNotFoundError: There is no such child.
+            ChildRunningError: It runs.
+            ChildRestartingError: It is being restarted.
+            NoSupervisorError: The supervisor does not run.
+        """
+        async with self._turn:
+            del self._slots[self._find_down(child_id).key]
+
+    def get_childspec(self, child_id: Hashable) -> ChildSpec:
+        """Show the spec of a child; that of a temporary child that runs has lost its ``args``.
+
+        Raises:
+            ChildNotFoundError: There is no such child.
+            NoSupervisorError: The supervisor does not run.
+        """
+        return self._find(child_id).spec
+
+    def _find(self, child_id: Hashable) -> _Slot:
+        self._open_nursery()
+        if child_id not in self._slots:
+            raise ChildNotFoundError(child_id)
+        return self._slots[child_id]
+
+    def _find_down(self, child_id: Hashable) -> _Slot:
+        slot = self._find(child_id)
+        if slot.is_restarting:
+            raise ChildRestartingError(child_id)
+        if slot.life is not None:
+            raise ChildRunningError(child_id)
+        return slot
+
+    async def _stop_in_order(self) -> None:
+        for slot in reversed(list(self._slots.values())):
+            await self._stop_child(slot)
+
+    def _lose(self, slot: _Slot) -> None:
+        slot.life, slot.is_restarting = None, False
+        if slot.spec.restart is Restart.TEMPORARY and self._has(slot):
+            del self._slots[slot.key]
+
+
+class DynamicSupervisor(_Host):
+    """Runs any number of children, started when they are needed; `open_dynamic_supervisor` opens one.
+
+    Children have no order and no names: they start side by side and stop side by side, and a child that
+    ends for good is forgotten.
+    """
+
+    def __init__(
+        self, name: str, flags: SupervisorFlags, max_children: float, extra_arguments: tuple[object, ...]
+    ) -> None:
+        super().__init__(name, flags)
+        check_max_children(max_children)
+        self._max_children = max_children
+        self._arguments = extra_arguments
+        self._keys = count()
+
+    @staticmethod
+    def child_spec(
+        child_id: Hashable,
+        *,
+        max_children: float = math.inf,
+        extra_arguments: tuple[object, ...] = (),
+        restart: Restart = Restart.PERMANENT,
+        shutdown: float | Literal["brutal_kill"] = math.inf,
+        significant: bool = False,
+        **flags: Unpack[Limits],
+    ) -> ChildSpec:
+        """Describe a dynamic supervisor as a child of another one; its `Child.value` is the supervisor.
+
+        Args:
+            child_id: The id, and the supervisor's name.
+            max_children: As for `open_dynamic_supervisor`.
+            extra_arguments: As for `open_dynamic_supervisor`.
+            restart: As in `ChildSpec`.
+            shutdown: As in `ChildSpec`; anything but ``math.inf`` may cut its children's time short.
+            significant: As in `ChildSpec`.
+            **flags: As for `open_dynamic_supervisor`.
+
+        Raises:
+            SpecError: This cannot work.
+        """
+        check_max_children(max_children)
+        make = partial(
+            DynamicSupervisor, str(child_id), SupervisorFlags(**flags), max_children, extra_arguments
+        )
+        return ChildSpec(
+            id=child_id,
+            start=_run_supervisor,
+            args=(make, ()),
+            restart=restart,
+            shutdown=shutdown,
+            type=ChildType.SUPERVISOR,
+            significant=significant,
+        )
+
+    async def start_child(self, spec: ChildSpec) -> Child | None:
+        """Start a child. Starts do not wait for each other.
+
+        Returns:
+            The child once it is ready; None if it ignored.
+
+        Raises:
+            MaxChildrenError: There are as many children as there may be.
+            SpecError: The child is significant, and the supervisor's ``auto_shutdown`` is ``NEVER``.
+            StartTimeoutError: It was not ready in time.
+            NoSupervisorError: The supervisor does not run.
+            Exception: What the child raised before it was ready.
+        """
+        check_child_specs([spec], self._flags.auto_shutdown)
+        self._open_nursery()
+        if len(self._slots) >= self._max_children:
+            raise MaxChildrenError(self._max_children)
+        return await self._start_new(next(self._keys), spec)
+
+    async def terminate_child(self, child: Child) -> None:
+        """Stop a child, with the time that its spec gives it, and forget it.
+
+        Args:
+            child: Its present life, or its last one if it is being restarted.
+
+        Raises:
+            ChildNotFoundError: It is no child of this supervisor, or no longer.
+            NoSupervisorError: The supervisor does not run.
+        """
+        await self._stop_child(self._find(child))
+
+    def get_childspec(self, child: Child) -> ChildSpec:
+        """Show the spec of a child; that of a temporary child has lost its ``args``.
+
+        Raises:
+            ChildNotFoundError: It is no child of this supervisor, or no longer.
+            NoSupervisorError: The supervisor does not run.
+        """
+        return self._find(child).spec
+
+    def _find(self, child: Child) -> _Slot:
+        self._open_nursery()
+        slot = self._slots.get(child.key) if isinstance(child, Life) else None
+        if slot is None or slot.life is not child:
+            raise ChildNotFoundError(getattr(child, "id", child))
+        return slot
+
+    async def _stop_in_order(self) -> None:
+        slots = list(self._slots.values())
+        for slot in slots:
+            self._ask_to_stop(slot)
+        for slot in slots:
+            await self._wait_gone(slot)
+
+    def _lose(self, slot: _Slot) -> None:
+        slot.life, slot.is_restarting = None, False
+        if self._has(slot):
+            del self._slots[slot.key]
+
+
+@asynccontextmanager
+async def open_supervisor(
+    children: Iterable[ChildSpec] = (), *, name: str = "supervisor", **flags: Unpack[Flags]
+) -> AsyncGenerator[Supervisor]:
+    """Open a supervisor and start its children, each when the one before it is ready.
+
+    Leaving the block stops them, the last one first, each with the time that its spec gives it. Being
+    cancelled does the same, and so does Ctrl-C; a second Ctrl-C kills them. If the supervisor shuts down
+    by itself (`AutoShutdown`), what is in the block is cancelled, and the block is left quietly.
+
+    Args:
+        children: What to start, in this order.
+        name: What its reports call it.
+        **flags: ``strategy``, ``max_restarts``, ``max_seconds``, ``auto_shutdown`` and ``backoff``, as
+            `SupervisorFlags` describes them.
+
+    Raises:
+        SpecError: A spec or a flag cannot work as it is; nothing was started.
+        ChildStartError: A child did not start; those before it were stopped.
+        RestartLimitError: The supervisor gave up; what is in the block was cancelled.
+    """
+    children, checked = tuple(children), SupervisorFlags(**flags)
+    check_child_specs(children, checked.auto_shutdown)
+    supervisor = Supervisor(name, checked)
+    async with supervisor.open(children, _shield):
+        yield supervisor
+
+
+@asynccontextmanager
+async def open_dynamic_supervisor(
+    *,
+    name: str = "dynamic supervisor",
+    max_children: float = math.inf,
+    extra_arguments: tuple[object, ...] = (),
+    **flags: Unpack[Limits],
+) -> AsyncGenerator[DynamicSupervisor]:
+    """Open a dynamic supervisor; it has no children yet.
+
+    Leaving the block stops all children at the same time, each with the time that its spec gives it; else
+    it ends as `open_supervisor` does.
+
+    Args:
+        name: What its reports call it.
+        max_children: How many children it may have, those that are being restarted included; a number or
+            ``math.inf``.
+        extra_arguments: What each child is called with before its own ``args``.
+        **flags: ``max_restarts``, ``max_seconds``, ``auto_shutdown`` and ``backoff``, as
+            `SupervisorFlags` describes them.
+
+    Raises:
+        SpecError: A flag cannot work as it is.
+        RestartLimitError: The supervisor gave up; what is in the block was cancelled.
+    """
+    supervisor = DynamicSupervisor(name, SupervisorFlags(**flags), max_children, extra_arguments)
+    async with supervisor.open((), _shield):
+        yield supervisor
+
+
+async def _run_supervisor(
+    make: Callable[[], _Host], children: tuple[ChildSpec, ...], *, task_status: ChildStatus[_Host]
+) -> None:
+    """Be a supervisor that is somebody's child."""
+    supervisor = make()
+    async with supervisor.open(children, task_status.grace):
+        task_status.started(supervisor)
+        await trio.sleep_forever()
+    raise Shutdown  # it has shut down by itself
+
+
+def _shield() -> trio.CancelScope:
+    return trio.CancelScope(shield=True)
+
+
+def _outranks(ours: BaseException, theirs: BaseException) -> bool:
+    """Which of two exceptions is to leave: one that ends the program, else one that is not just Cancelled."""
+    if isinstance(ours, trio.Cancelled):
+        return False
+    return not isinstance(ours, Exception) or isinstance(theirs, trio.Cancelled)
