@@ -21,6 +21,8 @@ from codex_actors.results import TurnResult
 # What a streamed turn's result keeps of its items: enough to see how it ended.
 _STREAMED_ITEMS = 32
 _NO_OPTIONS = TurnOptions()
+# Codex's own limit, 0.163 to 0.169. Beyond it, Codex begins the thread and exits without another event.
+_MAX_INPUT_CHARACTERS = 1_048_576
 
 
 class Thread:
@@ -113,11 +115,21 @@ class Thread:
         prompt, images = split_input(given)
         _check_directories(self.options)
         return Question(
-            prompt=_checked_text(prompt, "input"),
+            prompt=_checked_prompt(prompt),
             images=tuple(map(_checked_image, images)),
             options=options or _NO_OPTIONS,
             keep_items=keep_items,
         )
+
+
+def _checked_prompt(prompt: str) -> str:
+    if len(prompt) > _MAX_INPUT_CHARACTERS:
+        raise errors.OptionError(
+            "input",
+            f"holds {len(prompt)} characters, and Codex takes at most {_MAX_INPUT_CHARACTERS}: "
+            "put what is long into a file and let Codex read that",
+        )
+    return _checked_text(prompt, "input")
 
 
 def _checked_text(text: str, field: str) -> str:

@@ -303,6 +303,12 @@ async def test_an_empty_prompt_is_refused(untouched, empty):
             codex.start_thread().run_streamed(empty)
 
 
+async def test_more_text_than_codex_takes_is_refused(untouched):
+    async with untouched() as codex:
+        with pytest.raises(errors.OptionError, match="at most 1048576: put what is long into a file"):
+            await codex.start_thread().run([Text("x" * 1_048_574), Text("y")])
+
+
 @pytest.mark.parametrize("where", ["run", "review"])
 async def test_half_a_surrogate_pair_is_refused_and_not_shown(untouched, where):
     text = "secret \ud800"
