@@ -3,9 +3,11 @@
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from codex_actors.options import CodexOptions
 from codex_actors.testing import CodexHome, ModelServer
 from tests.integration.stories import Codex, Run, Story
 
@@ -46,3 +48,22 @@ def play(
         )
 
     return play
+
+
+@pytest.fixture
+def configure(make_codex_home: Callable[..., CodexHome], codex_binary: Path) -> Callable[..., CodexOptions]:
+    """Makes the options of a runtime whose model is scripted; keywords are those of `CodexOptions`."""
+
+    def configure(url: str, *, settings: str = "", **options: Any) -> CodexOptions:
+        home = make_codex_home(url, settings=settings)
+        return CodexOptions(
+            **{
+                "codex_path": codex_binary,
+                "codex_home": home.path,
+                "api_key": home.environment["CODEX_API_KEY"],
+                "env": {"TMPDIR": home.environment["TMPDIR"]},
+                **options,
+            }
+        )
+
+    return configure
