@@ -20,17 +20,19 @@ class Output:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._one_writer = trio.Lock()
 
     async def write(self, data: bytes) -> None:
-        """Write all of it.
+        """Write all of it, and nobody else's in between.
 
         Raises:
             BrokenPipeError: Nobody reads any more.
         """
-        rest = memoryview(data)
-        while rest:
-            await self._wait_ready()
-            rest = rest[os.write(self._fd, rest[:_CHUNK_BYTES]) :]
+        async with self._one_writer:
+            rest = memoryview(data)
+            while rest:
+                await self._wait_ready()
+                rest = rest[os.write(self._fd, rest[:_CHUNK_BYTES]) :]
 
     async def write_text(self, text: str) -> None:
         """Write lines, as well as the terminal can show them.

@@ -1,6 +1,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_every_option_is_on_the_command_line_with_a_line_of_help(
         (["--enable", "a", "--disable", "b"], {"enable": ["a"], "disable": ["b"]}),
     ],
 )
-def test_options_of_the_thread(arguments: list[str], expected: dict[str, object]):
+def test_options_of_the_thread(arguments: list[str], expected: dict[str, Any]):
     assert run(*arguments, "x").thread == ThreadOptions(**expected)
 
 

@@ -1,5 +1,6 @@
 import json
 import signal
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,12 @@ from codex_actors.events import Noise, Unknown, Usage
 from tests.capture_files import CAPTURES, Capture
 
 
-def result_of(outcome: TurnResult | errors.CodexError) -> dict[str, object]:
+def result_of(outcome: TurnResult | errors.CodexError) -> dict[str, Any]:
     line = result_line(outcome)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    return json.loads(line)
+    said: dict[str, Any] = json.loads(line)
+    return said
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda it: it.name)
@@ -55,9 +57,9 @@ def test_a_completed_turn_says_all_there_is_to_say():
         returncode=0,
     )
     said = result_of(result)
-    assert said["usage"]["thread"]["input_tokens"] == 5  # type: ignore[index]
-    assert said["usage"]["turn"] is None  # type: ignore[index]
-    assert said["timings"]["exit_seconds"] == 2.5  # type: ignore[index]
+    assert said["usage"]["thread"]["input_tokens"] == 5
+    assert said["usage"]["turn"] is None
+    assert said["timings"]["exit_seconds"] == 2.5
     del said["usage"], said["timings"]
     assert said == {
         "type": "result",

@@ -1,6 +1,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 import trio
@@ -8,55 +9,64 @@ from trio.testing import wait_all_tasks_blocked
 
 from codex_actors.cli._output import Output
 
+Pipe = tuple[IO[bytes], IO[bytes]]
+
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            pass
+def pipe() -> Iterator[Pipe]:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as reader, os.fdopen(writing, "wb", buffering=0) as writer:
+        yield reader, writer
 
 
-async def test_all_of_it_is_written_however_slowly_it_is_read(pipe: tuple[int, int]):
+async def test_all_of_it_is_written_however_slowly_it_is_read(pipe: Pipe):
     data = os.urandom(300_000)
     received = bytearray()
 
     async def read() -> None:
         while len(received) < len(data):
-            await trio.lowlevel.wait_readable(pipe[0])
-            received.extend(os.read(pipe[0], 5_000))
+            await trio.lowlevel.wait_readable(pipe[0].fileno())
+            received.extend(os.read(pipe[0].fileno(), 5_000))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
-        await Output(pipe[1]).write(data)
+        await Output(pipe[1].fileno()).write(data)
     assert received == data
 
 
-async def test_a_reader_that_has_stopped_reading_stops_nothing_else(pipe: tuple[int, int], autojump_clock):
+async def test_what_two_tasks_write_at_once_is_not_mixed(pipe: Pipe):
+    output, received = Output(pipe[1].fileno()), bytearray()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.write, b"a" * 100_000)
+        nursery.start_soon(output.write, b"b" * 100_000)
+        while len(received) < 200_000:
+            await trio.lowlevel.wait_readable(pipe[0].fileno())
+            received.extend(os.read(pipe[0].fileno(), 65_536))
+    assert bytes(received) in {b"a" * 100_000 + b"b" * 100_000, b"b" * 100_000 + b"a" * 100_000}
+
+
+async def test_a_reader_that_has_stopped_reading_stops_nothing_else(pipe: Pipe, autojump_clock):
     """A pager that waits for its user: Ctrl-C and deadlines have to work all the same."""
     with trio.move_on_after(5) as scope:
-        await Output(pipe[1]).write(bytes(10_000_000))
+        await Output(pipe[1].fileno()).write(bytes(10_000_000))
     assert scope.cancelled_caught
 
 
-async def test_a_reader_that_has_left_is_an_error(pipe: tuple[int, int]):
-    os.close(pipe[0])
+async def test_a_reader_that_has_left_is_an_error(pipe: Pipe):
+    pipe[0].close()
     with pytest.raises(BrokenPipeError):
-        await Output(pipe[1]).write(b"x")
+        await Output(pipe[1].fileno()).write(b"x")
 
 
-async def test_a_reader_that_leaves_while_we_wait_is_an_error(pipe: tuple[int, int]):
+async def test_a_reader_that_leaves_while_we_wait_is_an_error(pipe: Pipe):
     async def leave() -> None:
         await wait_all_tasks_blocked()
-        os.close(pipe[0])
+        pipe[0].close()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(leave)
         with pytest.raises(BrokenPipeError):
-            await Output(pipe[1]).write(bytes(10_000_000))
+            await Output(pipe[1].fileno()).write(bytes(10_000_000))
 
 
 async def test_files_can_be_written_too(tmp_path: Path):

@@ -2,7 +2,7 @@ import json
 import os
 from pathlib import Path
 
-import pytest
+import trio
 
 from codex_actors import TurnResult, errors
 from codex_actors.cli._output import Output
@@ -23,17 +23,17 @@ EVENTS: list[Event] = [
 RESULT = TurnResult(thread_id="t")
 
 
-async def shown(view_class: type[JsonView] | type[PlainView], path: Path) -> str:
+async def shown(view_class: type[JsonView] | type[PlainView], path: Path) -> list[str]:
     with path.open("wb") as file:
         view = view_class(Output(file.fileno()))
         for event in EVENTS:
             await view.show(event)
         await view.finish(RESULT)
-    return path.read_text()
+    return (await trio.Path(path).read_text()).splitlines()
 
 
 async def test_the_json_view_writes_a_line_for_each_event_and_one_for_the_outcome(tmp_path: Path):
-    lines = [json.loads(line) for line in (await shown(JsonView, tmp_path / "out")).splitlines()]
+    lines = [json.loads(line) for line in await shown(JsonView, tmp_path / "out")]
     assert len(lines) == len(EVENTS) + 1
     assert [line.get("type") for line in lines] == [
         "thread.started",
@@ -56,7 +56,7 @@ async def test_an_event_is_written_before_the_next_one_is_looked_at(tmp_path: Pa
 
 
 async def test_the_plain_view_says_what_begins_and_what_ends(tmp_path: Path, autojump_clock):
-    assert (await shown(PlainView, tmp_path / "out")).splitlines() == [
+    assert await shown(PlainView, tmp_path / "out") == [
         "· thread t",
         "… $ make",
         "✓ $ make",

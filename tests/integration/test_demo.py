@@ -1,0 +1,133 @@
+"""The demo on the real Codex: what it shows, and that its last lines can be red."""
+
+import os
+import re
+import shutil
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.integration.command import COMMAND, signal_twice
+from tests.integration.terminal import open_terminal
+
+# What a Codex that leaves things behind would do: a process of its own, and a file in its TMPDIR.
+LEAKING_CODEX = """\
+#!/bin/sh
+if [ "$1" = exec ]; then
+    echo planted >"$TMPDIR/planted.txt"
+    setsid sleep 600 </dev/null >/dev/null 2>&1 &
+    echo $! >>{pids}
+fi
+exec {codex} "$@"
+"""
+
+# What Codex's sandbox does where the system has no user namespaces for it.
+CODEX_WITHOUT_SANDBOX = """\
+#!/bin/sh
+case "$*" in sandbox*|*read-only*|*workspace-write*) exit 1 ;; esac
+exec {codex} "$@"
+"""
+
+ENV = {name: value for name, value in os.environ.items() if name not in {"CODEX_API_KEY", "NO_COLOR", "TERM"}}
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+async def run_demo(*arguments: str) -> tuple[int, str]:
+    with trio.fail_after(60):
+        done = await trio.run_process(
+            [*COMMAND, "demo", *arguments], capture_stdout=True, capture_stderr=True, check=False, env=ENV
+        )
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+async def test_three_turns_end_as_they_should_and_nothing_is_left(codex_binary: Path):
+    started_at = trio.current_time()
+    status, text = await run_demo("--codex", str(codex_binary))
+    assert status == 0, text
+    assert trio.current_time() - started_at < 10
+    assert "✗ $ python" in text, "the tests failed at first"
+    *_, inspect, repair, cancel, gone, tests, changes, left, removed = text.splitlines()
+    assert re.match(r"  inspect +completed +300 in, 30 out", inspect)
+    assert re.match(r"  repair +completed +400 in, 40 out +(seen)", repair)
+    assert re.match(r"  cancel +TurnInterruptedError +not counted", cancel)
+    assert gone.startswith("✓ the cancelled turn was gone after 0.")
+    assert tests == "✓ the project's tests failed before and pass now; we ran them outside Codex"
+    assert changes == "✓ prices.py has changed in the project, and nothing else"
+    assert left == "✓ no process and no temporary file is left"
+    assert re.fullmatch(r"✓ /.*/codex-actors-demo-\w+ is removed", removed)
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+async def test_a_planted_leak_turns_the_line_red_and_the_status_to_1(codex_binary: Path, tmp_path: Path):
+    pids = tmp_path / "pids"
+    codex = script(tmp_path / "codex", LEAKING_CODEX.format(codex=codex_binary, pids=pids))
+    try:
+        async with open_terminal([*COMMAND, "demo", "--codex", str(codex)], ENV, tmp_path) as terminal:
+            text = await terminal.read_until("is removed")
+    finally:
+        planted = [int(pid) for pid in pids.read_text().split()]
+        for pid in planted:
+            os.kill(pid, signal.SIGKILL)
+    assert terminal.status == 1
+    assert "\x1b[1;31m✗\x1b[0m left behind: " in text
+    words = re.sub(r"\s+", " ", text.rpartition("left behind: ")[2])
+    assert "temporary file planted.txt" in words
+    assert len(planted) == 3
+    assert all(f"process {pid} (sleep)" in words for pid in planted)
+
+
+async def test_without_a_sandbox_the_demo_says_so_and_does_without(codex_binary: Path, tmp_path: Path):
+    codex = script(tmp_path / "codex", CODEX_WITHOUT_SANDBOX.format(codex=codex_binary))
+    status, text = await run_demo("--codex", str(codex), "--keep")
+    assert status == 0, text
+    assert "! Codex's sandbox cannot work on this machine" in text
+    [kept] = re.findall(r"✓ kept, as you asked: (/.*)", text)
+    assert "for price in prices:" in (Path(kept) / "project" / "prices.py").read_text()
+    shutil.rmtree(kept)
+
+
+@pytest.mark.parametrize("seconds", [0.9, 1.8])
+async def test_a_demo_that_is_interrupted_leaves_nothing(seconds: float, codex_binary: Path):
+    async with trio.open_nursery() as nursery:
+        words = [*COMMAND, "demo", "--codex", str(codex_binary)]
+        run = partial(trio.run_process, words, capture_stdout=True, capture_stderr=True, check=False, env=ENV)
+        process = await nursery.start(run)
+        with trio.fail_after(30):
+            await trio.sleep(seconds)
+            await signal_twice(process, signal.SIGINT)
+            await process.wait()
+    assert process.returncode == 130
+
+
+async def test_the_real_service_needs_a_key():
+    status, text = await run_demo("--live")
+    assert (status, text) == (2, "codex-actors demo: --live needs a key in CODEX_API_KEY\n")
+
+
+async def test_a_model_can_only_be_chosen_where_there_is_one():
+    status, text = await run_demo("--model", "m")
+    assert (status, text.startswith("codex-actors demo: --model needs --live")) == (2, True)
+
+
+async def test_without_codex_the_demo_says_what_to_do():
+    status, text = await run_demo("--codex", "/no/such/codex")
+    assert status == 1
+    assert "no Codex binary found (looked at: /no/such/codex); install one with" in text
+
+
+async def test_without_h11_the_demo_says_what_to_install():
+    without = "import sys; sys.modules['h11'] = None; from codex_actors.cli import main; sys.exit(main())"
+    done = await trio.run_process(
+        [sys.executable, "-c", without, "demo"], capture_stderr=True, check=False, env=ENV
+    )
+    assert done.returncode == 2
+    assert b"pip install 'codex-actors[testing]'" in done.stderr
