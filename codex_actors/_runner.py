@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import trio
@@ -44,6 +45,8 @@ class Conversation:
 
 class Question(Data, frozen=True, kw_only=True):
     """What a turn is asked."""
+
+    _private: ClassVar = frozenset({"prompt"})
 
     prompt: str
     images: tuple[str, ...]

@@ -1,4 +1,6 @@
 # What users ask: a conversation, one turn at a time.
+#
+# A prompt is kept in no local for longer than need be, because some show tracebacks with locals.
 
 import os
 from contextlib import AbstractAsyncContextManager
@@ -61,7 +63,9 @@ class Thread:
             SetupError: This machine or configuration cannot run Codex.
             TurnError: The turn did not complete; the error carries what it had done.
         """
-        async with self._runner.open_turn(self._conversation, self._question(input, options, None)) as turn:
+        question = self._question(input, options, None)
+        del input
+        async with self._runner.open_turn(self._conversation, question) as turn:
             return await turn.wait_result()
 
     def run_streamed(
@@ -99,27 +103,29 @@ class Thread:
             SetupError: This machine or configuration cannot run Codex.
             TurnError: The review did not complete.
         """
-        own = self._runner.conversation(ReviewChanges(target=target), self.options)
-        prompt = target.instructions if isinstance(target, CustomReview) else ""
-        question = Question(
-            prompt=_checked_text(prompt, "CustomReview.instructions"),
-            images=(),
-            options=options or _NO_OPTIONS,
-            keep_items=None,
-        )
         _check_directories(self.options)
+        own = self._runner.conversation(ReviewChanges(target=target), self.options)
+        question = Question(
+            prompt=_instructions(target), images=(), options=options or _NO_OPTIONS, keep_items=None
+        )
         async with self._runner.open_turn(own, question) as turn:
             return await turn.wait_result()
 
     def _question(self, given: Input, options: TurnOptions | None, keep_items: int | None) -> Question:
-        prompt, images = split_input(given)
         _check_directories(self.options)
+        images = tuple(map(_checked_image, split_input(given)[1]))
         return Question(
-            prompt=_checked_prompt(prompt),
-            images=tuple(map(_checked_image, images)),
+            prompt=_checked_prompt(split_input(given)[0]),
+            images=images,
             options=options or _NO_OPTIONS,
             keep_items=keep_items,
         )
+
+
+def _instructions(target: ReviewTarget) -> str:
+    if not isinstance(target, CustomReview):
+        return ""
+    return _checked_text(target.instructions, "CustomReview.instructions")
 
 
 def _checked_prompt(prompt: str) -> str:
