@@ -42,7 +42,8 @@ def translate_os_errors(path: str) -> Generator[None]:
     try:
         yield
     except OSError as exc:
-        raise (resource_limit(exc) or errors.SpawnError(path, exc)) from exc
+        # Without the frames inside Popen, whose locals hold the environment.
+        raise (resource_limit(exc) or errors.SpawnError(path, exc)) from exc.with_traceback(None)
 
 
 def resource_limit(error: OSError) -> errors.ResourceLimitError | None:

@@ -151,6 +151,10 @@ class TurnRunner:
             with actor.scope:
                 async with self._locks.hold(conversation.lock, lambda: conversation.thread_id) as held:
                     actor.outcome = await self._run_turn(actor, conversation, question, held)
+        except errors.CodexError as exc:
+            # It says all there is to say. The frames it came through have prompts and keys in their locals,
+            # and some show those with a traceback.
+            actor.outcome = exc.with_traceback(None)
         except Exception as exc:  # noqa: BLE001 - also a bug of ours is the holder's to see, not the runtime's
             actor.outcome = exc
         finally:  # after the thread is free: whoever gets the outcome may ask again at once
