@@ -306,7 +306,7 @@ async def main(path, home, tmpdir, cwd, thread_id):
         thread = codex.resume_thread(thread_id, ThreadOptions(cwd=cwd, skip_git_repo_check=True))
         async with thread.run_streamed("hang") as turn:
             await anext(turn)
-            print("running", flush=True)
+            print("running\\n", end="", flush=True)
             await turn.wait_result()
 
 trio.run(main, *sys.argv[1:])
