@@ -616,7 +616,11 @@ class DynamicSupervisor(_Host):
         """
         check_max_children(max_children)
         make = partial(
-            DynamicSupervisor, str(child_id), SupervisorFlags(**flags), max_children, extra_arguments
+            DynamicSupervisor,
+            str(child_id),
+            SupervisorFlags(strategy=Strategy.ONE_FOR_ONE, **flags),
+            max_children,
+            extra_arguments,
         )
         return ChildSpec(
             id=child_id,
@@ -741,7 +745,9 @@ async def open_dynamic_supervisor(
         SpecError: A flag cannot work as it is.
         RestartLimitError: The supervisor gave up; what is in the block was cancelled.
     """
-    supervisor = DynamicSupervisor(name, SupervisorFlags(**flags), max_children, extra_arguments)
+    supervisor = DynamicSupervisor(
+        name, SupervisorFlags(strategy=Strategy.ONE_FOR_ONE, **flags), max_children, extra_arguments
+    )
     async with supervisor.open((), _shield):
         yield supervisor
 
