@@ -241,6 +241,23 @@ async def test_interrupted_while_nobody_reads_it_ends_in_time_and_what_was_said_
     assert caught.value.partial.dropped_events == 0
 
 
+async def test_two_hundred_thousand_events_wait_for_a_slow_reader_in_bounded_space(open_codex, tmp_path):
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text(STARTED + said("x" * 20) * 200_000 + COMPLETED)
+    waiting = batch = count = 0
+    async with open_codex(replays(recording)) as codex, codex.start_thread().run_streamed("go") as turn:
+        async for _ in turn:
+            count += 1
+            waiting = max(waiting, turn._actor._receive.statistics().current_buffer_used)
+            batch = max(batch, turn._batch.__length_hint__())
+            if count % 1000 == 0:
+                await trio.testing.wait_all_tasks_blocked()  # slow: whatever can be put, is put
+    assert count == 200_003
+    assert waiting <= 2, "batches"
+    assert batch < 256 * 1024 / len(said("x" * 20)), "events"
+    assert len(turn.result.items) == 32
+
+
 async def test_two_runs_on_a_thread_never_overlap(tmp_path, open_codex):
     log = tmp_path / "log"
     acts = (Act(f"echo begins >>{log}"), Act("sleep 0.03"), Act(f"echo ends >>{log}"), writes(DONE))
