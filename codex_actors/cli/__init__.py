@@ -7,7 +7,7 @@ the command writes plain lines.
 import sys
 from collections.abc import Sequence
 
-from codex_actors.cli._arguments import Asked, parse
+from codex_actors.cli._arguments import Asked, AskedDemo, parse
 from codex_actors.cli._stop import Stop
 
 __all__ = ["main"]
@@ -26,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop.watch()
     try:
         status = _main(arguments, stop)
-    except* BrokenPipeError:  # whoever read our output has left; the turn was stopped for it
-        status = 1
     finally:
         stop.ignore()
     return stop.status or status
@@ -35,9 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None, stop: Stop) -> int:
     asked = parse(arguments)
+    from codex_actors.cli._output import OutputLostError  # noqa: PLC0415 - `--help` is to be quick
+
     _log_to_stderr()
+    try:
+        return _start(asked, stop)
+    except OutputLostError as exc:  # the turn was stopped for it
+        if not exc.nobody_reads:
+            print(f"codex-actors: {exc}", file=sys.stderr)
+        return 1
+
+
+def _start(asked: Asked | AskedDemo, stop: Stop) -> int:
     if isinstance(asked, Asked):
-        from codex_actors.cli._run import run  # noqa: PLC0415 - `--help` is to be quick
+        from codex_actors.cli._run import run  # noqa: PLC0415 - as above
 
         return run(asked, stop)
     from codex_actors.cli._demo import demo  # noqa: PLC0415 - as above

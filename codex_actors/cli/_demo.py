@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from codex_actors import Codex, CodexOptions, ThreadOptions, TurnResult, errors
+from codex_actors._nursery import open_private_nursery
 from codex_actors.backends._binary import find_codex
 from codex_actors.cli._arguments import AskedDemo
 from codex_actors.cli._demo_story import FILES, PARTS, TEST, Part
@@ -190,7 +191,7 @@ async def _sandbox_works(asked: AskedDemo, stage: Stage) -> bool:
 async def _play_all(
     codex: Codex, asked: AskedDemo, view: DemoView, stage: Stage, *, sandboxed: bool
 ) -> dict[str, Played]:
-    plays: dict[str, Played] = {}
+    send, receive = trio.open_memory_channel[tuple[str, Played]](len(PARTS))
 
     async def play(part: Part) -> None:
         options = ThreadOptions(
@@ -198,13 +199,14 @@ async def _play_all(
             sandbox=part.sandbox if sandboxed else "danger-full-access",
             model=asked.model,
         )
-        plays[part.name] = played = await _play(codex, part, options, view)
+        played = await _play(codex, part, options, view)
         await view.settle(part, played.outcome)
+        send.send_nowait((part.name, played))
 
-    async with trio.open_nursery() as nursery:
+    async with open_private_nursery() as nursery:
         for part in PARTS:
             nursery.start_soon(play, part)
-    return plays
+        return dict([await receive.receive() for _ in PARTS])
 
 
 async def _play(codex: Codex, part: Part, options: ThreadOptions, view: DemoView) -> Played:

@@ -1,6 +1,5 @@
 # The demo's turns side by side, for a terminal, or one below the other, as plain lines.
 
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -10,7 +9,7 @@ import trio
 from codex_actors import TurnResult, errors
 from codex_actors.cli._demo_story import Part
 from codex_actors.cli._describe import describe_outcome
-from codex_actors.cli._output import Output
+from codex_actors.cli._output import Output, standard_output
 from codex_actors.cli._progress import Progress
 from codex_actors.cli._views import can_animate, has_rich, plain_text
 from codex_actors.events import Event
@@ -62,10 +61,11 @@ class PlainDemoView:
 @asynccontextmanager
 async def open_demo_view(parts: Sequence[Part]) -> AsyncGenerator[DemoView]:
     """Open the view that suits our standard output."""
+    output = standard_output()
     if can_animate() and has_rich():
         from codex_actors.cli._demo_live import open_live_demo_view  # noqa: PLC0415 - rich comes with an extra
 
         async with open_live_demo_view(parts) as live:
             yield live
     else:
-        yield PlainDemoView(Output(sys.stdout.fileno()), parts)
+        yield PlainDemoView(output, parts)

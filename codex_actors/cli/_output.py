@@ -1,6 +1,7 @@
 # Writing that never blocks the event loop: whoever reads us may be slow, or paused in a pager, and Ctrl-C
 # and deadlines have to work all the same.
 
+import errno
 import os
 import select
 import sys
@@ -9,6 +10,26 @@ import trio
 
 # A pipe that is ready takes this much at once without blocking.
 _CHUNK_BYTES = select.PIPE_BUF
+
+
+class OutputLostError(Exception):
+    """What we have to say can no longer be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write to standard output: {error.strerror}")
+        self.nobody_reads = isinstance(error, BrokenPipeError)
+
+
+def standard_output() -> "Output":
+    """Our standard output.
+
+    Raises:
+        OutputLostError: We were started without one.
+    """
+    # Not descriptor 1 by itself: if it was closed, it is something of ours by now.
+    if sys.__stdout__ is None:
+        raise OutputLostError(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+    return Output(sys.__stdout__.fileno())
 
 
 class Output:
@@ -26,21 +47,27 @@ class Output:
         """Write all of it, and nobody else's in between.
 
         Raises:
-            BrokenPipeError: Nobody reads any more.
+            OutputLostError: It cannot be written, or nobody reads any more.
         """
         async with self._one_writer:
             rest = memoryview(data)
             while rest:
                 await self._wait_ready()
-                rest = rest[os.write(self._fd, rest[:_CHUNK_BYTES]) :]
+                rest = rest[self._write_some(rest[:_CHUNK_BYTES]) :]
 
     async def write_text(self, text: str) -> None:
         """Write lines, as well as the terminal can show them.
 
         Raises:
-            BrokenPipeError: Nobody reads any more.
+            OutputLostError: It cannot be written, or nobody reads any more.
         """
         await self.write(f"{text}\n".encode(sys.stdout.encoding, errors="replace"))
+
+    def _write_some(self, data: memoryview) -> int:
+        try:
+            return os.write(self._fd, data)
+        except OSError as exc:
+            raise OutputLostError(exc) from exc
 
     async def _wait_ready(self) -> None:
         try:

@@ -12,7 +12,7 @@ import trio
 from codex_actors import TurnResult, errors
 from codex_actors.cli._describe import ASIDE, RUNNING, describe_outcome, in_progress
 from codex_actors.cli._json_lines import event_line, result_line
-from codex_actors.cli._output import Output
+from codex_actors.cli._output import Output, standard_output
 from codex_actors.cli._progress import Progress
 from codex_actors.events import Event, ItemStarted
 
@@ -24,7 +24,7 @@ class View(Protocol):
         """Show that something happened.
 
         Raises:
-            BrokenPipeError: Nobody reads any more.
+            OutputLostError: Nothing can be shown any more.
         """
 
     async def finish(self, outcome: TurnResult | errors.CodexError) -> None:
@@ -71,7 +71,7 @@ def plain_text(progress: Progress, event: Event, now: float) -> str | None:
 @asynccontextmanager
 async def open_view(*, json: bool) -> AsyncGenerator[View]:
     """Open the view that suits our standard output."""
-    output = Output(sys.stdout.fileno())
+    output = standard_output()
     if json:
         yield JsonView(output)
     elif not can_animate():

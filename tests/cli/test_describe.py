@@ -8,7 +8,7 @@ from codex_actors import PartialResult, SideEffects, TurnResult, TurnUsage, erro
 from codex_actors._protocol import LineDecoder
 from codex_actors.cli._describe import clean, describe, describe_outcome, duration, in_progress, token_count
 from codex_actors.events import Error, ItemCompleted, ItemStarted, Noise, Unknown, Usage
-from codex_actors.items import CommandExecution
+from codex_actors.items import CommandExecution, FileChange, FileUpdate
 from tests.capture_files import CAPTURES, Capture
 
 
@@ -86,6 +86,11 @@ def test_messages_are_shown_whole_and_indented():
 def test_items_are_shown_by_what_they_are(story: str, line: str | None):
     shown = captured(story)
     assert any(it.startswith("! ") for it in shown) if line is None else line in shown
+
+
+def test_a_patch_that_failed_says_so():
+    item = FileChange(id="item_0", changes=(FileUpdate(path="/x/a.py", kind="add"),), status="failed")
+    assert describe(ItemCompleted(item=item)) == "✗ patch A a.py (failed)"
 
 
 def test_a_file_below_the_current_directory_is_shown_with_its_path(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -7,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from codex_actors.cli._output import Output
+from codex_actors.cli._output import Output, OutputLostError, standard_output
 
 Pipe = tuple[IO[bytes], IO[bytes]]
 
@@ -54,7 +55,7 @@ async def test_a_reader_that_has_stopped_reading_stops_nothing_else(pipe: Pipe, 
 
 async def test_a_reader_that_has_left_is_an_error(pipe: Pipe):
     pipe[0].close()
-    with pytest.raises(BrokenPipeError):
+    with pytest.raises(OutputLostError):
         await Output(pipe[1].fileno()).write(b"x")
 
 
@@ -65,7 +66,7 @@ async def test_a_reader_that_leaves_while_we_wait_is_an_error(pipe: Pipe):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(leave)
-        with pytest.raises(BrokenPipeError):
+        with pytest.raises(OutputLostError):
             await Output(pipe[1].fileno()).write(bytes(10_000_000))
 
 
@@ -74,3 +75,17 @@ async def test_files_can_be_written_too(tmp_path: Path):
         await Output(file.fileno()).write(b"x" * 10_000)
         await Output(file.fileno()).write_text("end")
     assert (tmp_path / "out").read_bytes() == b"x" * 10_000 + b"end\n"
+
+
+async def test_a_disk_that_is_full_is_said_to_be():
+    full = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(OutputLostError, match="No space left on device") as lost:
+        await Output(full).write(b"x")
+    os.close(full)
+    assert not lost.value.nobody_reads
+
+
+def test_a_command_that_was_started_without_an_output_has_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "__stdout__", None)
+    with pytest.raises(OutputLostError, match="Bad file descriptor"):
+        standard_output()

@@ -1,6 +1,6 @@
 from codex_actors.cli._progress import Progress
 from codex_actors.events import ItemCompleted, ItemStarted, ThreadStarted, TurnCompleted, TurnStarted, Usage
-from codex_actors.items import CommandExecution
+from codex_actors.items import AgentMessage, CommandExecution
 
 
 def command(status: str = "in_progress", id_: str = "item_0") -> CommandExecution:
@@ -48,3 +48,9 @@ def test_what_took_no_time_says_nothing_of_it():
 
 def test_an_item_that_never_began_took_no_time():
     assert Progress(0).take(ItemCompleted(item=command("completed")), 99) == "✓ $ make item_0"
+
+
+def test_what_has_no_name_is_not_going_on():
+    progress = Progress(0)
+    progress.take(ItemStarted(item=AgentMessage(id="item_0", text="")), 0)
+    assert progress.now_doing == "starting Codex"

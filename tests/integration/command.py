@@ -88,9 +88,13 @@ class Command:
     @property
     def env(self) -> dict[str, str]:
         """What the command finds in its environment, NO_COLOR and the like not among it."""
-        return {"PATH": os.environ["PATH"], "HOME": str(self.home.path), "LANG": "C.UTF-8", **_COVERAGE} | {
-            **self.home.environment
-        }
+        return {**self.bare_env, **_COVERAGE}
+
+    @property
+    def bare_env(self) -> dict[str, str]:
+        """The same without coverage, which swallows a Ctrl-C that comes while it is imported."""
+        home = {"HOME": str(self.home.path), **self.home.environment}
+        return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **home}
 
     @property
     def locks(self) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from codex_actors.testing import Act, complains, exits, fake_codex
 from tests.integration.command import COMMAND, signal_twice
 from tests.integration.terminal import open_terminal
 
@@ -41,10 +42,14 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-async def run_demo(*arguments: str) -> tuple[int, str]:
+async def run_demo(*arguments: str, **env: str) -> tuple[int, str]:
     with trio.fail_after(60):
         done = await trio.run_process(
-            [*COMMAND, "demo", *arguments], capture_stdout=True, capture_stderr=True, check=False, env=ENV
+            [*COMMAND, "demo", *arguments],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env={**ENV, **env},
         )
     return done.returncode, (done.stdout + done.stderr).decode()
 
@@ -53,7 +58,9 @@ async def test_three_turns_end_as_they_should_and_nothing_is_left(codex_binary: 
     started_at = trio.current_time()
     status, text = await run_demo("--codex", str(codex_binary))
     assert status == 0, text
-    assert trio.current_time() - started_at < 10
+    assert trio.current_time() - started_at < 20, (
+        "it takes 4 seconds on a machine that has nothing else to do"
+    )
     assert "✗ $ python" in text, "the tests failed at first"
     *_, inspect, repair, cancel, gone, tests, changes, left, removed = text.splitlines()
     assert re.match(r"  inspect +completed +300 in, 30 out", inspect)
@@ -111,6 +118,24 @@ async def test_a_demo_that_is_interrupted_leaves_nothing(seconds: float, codex_b
 async def test_the_real_service_needs_a_key():
     status, text = await run_demo("--live")
     assert (status, text) == (2, "codex-actors demo: --live needs a key in CODEX_API_KEY\n")
+
+
+async def test_the_real_service_is_asked_with_the_key_and_a_home_of_its_own(tmp_path: Path):
+    """Where there is no service to ask, a Codex that refuses shows what it was given."""
+    seen = tmp_path / "seen"
+    shows = Act(
+        f'echo "$CODEX_API_KEY $CODEX_HOME" >>{seen}; grep -c model_provider $CODEX_HOME/config.toml >>{seen}'
+    )
+    codex = fake_codex(tmp_path, shows, complains("refused"), exits(1))
+    status, text = await run_demo("--live", "--codex", str(codex), CODEX_API_KEY="a-key")
+    assert status == 1
+    assert "✗ the turn 'repair' did not complete: " in text
+    assert "✗ the turn 'cancel' was not cancelled but ended: " in text
+    assert "✗ the project's tests still fail; we ran them outside Codex" in text
+    assert "✗ changed in the project: nothing" in text
+    assert "✓ no process and no temporary file is left" in text
+    assert seen.read_text().count("a-key /") == 3
+    assert "\n0\n" in seen.read_text(), "it is not the scripted model that is asked"
 
 
 async def test_a_model_can_only_be_chosen_where_there_is_one():
