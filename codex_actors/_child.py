@@ -126,6 +126,8 @@ class Life(Child):
         was_cut = self._scope.cancelled_caught
         overran = not self._brutal and trio.current_time() > self._kill_at
         error = self.error if isinstance(self.error, Exception) else None
+        if self.error and not error:  # it ends more than this child
+            return ExitReason(kind=ExitKind.CRASH)
         if overran or (was_cut and not error and (self._brutal or self._is_late)):
             return ExitReason(kind=ExitKind.KILLED, error=error)
         if error:

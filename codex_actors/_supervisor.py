@@ -310,7 +310,8 @@ class _Host(ABC):
 
     async def _see_out(self, slot: _Slot, life: Life, reason: ExitReason) -> None:
         """Do what the end of a child that had started asks for."""
-        if life.error is not None and not isinstance(life.error, Exception):
+        if life.error is not None and not isinstance(life.error, Exception):  # such as SystemExit
+            self._lose(slot)
             self._end(life.error)
         elif slot.life is life and life.is_stopping:
             self._lay_to_rest(slot, reason)
