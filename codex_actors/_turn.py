@@ -11,7 +11,7 @@ from codex_actors._protocol import TurnState
 from codex_actors.events import Event
 from codex_actors.results import Timings, TurnResult
 
-# A batch is what one read brought, at most 64 KiB of lines. Two let reading and taking overlap.
+# A batch is what one read brought, at most 256 KiB of lines. Two let reading and taking overlap.
 _MAX_BATCHES = 2
 
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from codex_actors import errors
-from codex_actors._process import MAX_STDERR_BYTES, Process, open_anonymous_file, open_process
+from codex_actors._process import MAX_STDERR_BYTES, STDOUT_BYTES, Process, open_anonymous_file, open_process
 from tests.cancel_steps import cancel_at_each_step
 from tests.leak_check import HAS_PROC
 from tests.limits import descriptors_left
@@ -180,9 +180,9 @@ async def test_a_child_of_its_own_that_floods_the_pipes_holds_nobody_up(pid_file
 
 
 async def test_all_that_it_wrote_is_read_when_it_is_long_gone():
-    async with shell("head -c 60000 /dev/zero") as process:
+    async with shell(f"head -c {STDOUT_BYTES} /dev/zero") as process:
         await process.wait()
-        assert len(await read_all(process)) == 60_000
+        assert len(await read_all(process)) == STDOUT_BYTES
 
 
 async def test_it_leads_a_session_of_its_own():

@@ -22,9 +22,9 @@ from codex_actors.results import Timings, TurnResult
 
 __all__ = ["ExecBackend"]
 
-# After an interrupt, events that nobody takes are held for whoever comes; 16 MiB of lines are plenty
-# for what Codex still says then.
-_MAX_BACKLOG = 256
+# After an interrupt, events that nobody takes are held for whoever comes; this much is plenty for what
+# Codex still says then.
+_MAX_BACKLOG_BYTES = 16 * 1024 * 1024
 
 
 class ExecBackend:
@@ -73,7 +73,8 @@ class _ExecActor:
         self._decoder = LineDecoder(
             max_line_bytes=request.codex.max_line_bytes, keep_raw=request.turn.keep_raw
         )
-        self._backlog: deque[list[Event]] = deque()
+        self._backlog: deque[tuple[list[Event], int]] = deque()
+        self._backlog_bytes = 0
         self._delivering = trio.CancelScope()
         self._dropped_events = 0
         self._started_at = trio.current_time()
@@ -140,9 +141,9 @@ class _ExecActor:
             if data is None:
                 return name
             if not data:
-                await self._take(self._decoder.close())
+                await self._take(self._decoder.close(), 0)
                 return None
-            await self._take(self._decoder.feed(data))
+            await self._take(self._decoder.feed(data), len(data))
 
     def _next_deadline(self) -> tuple[str, float]:
         limits = self._deadlines
@@ -156,14 +157,15 @@ class _ExecActor:
             return "turn_seconds", math.inf
         return "idle_seconds", trio.current_time() + limits.idle_seconds
 
-    async def _take(self, events: list[Event]) -> None:
+    async def _take(self, events: list[Event], size: int) -> None:
         if not events:
             return
         self._state.apply(events)
         self._note_times()
         self._verify_thread()
-        if len(self._backlog) < _MAX_BACKLOG:
-            self._backlog.append(events)
+        if self._backlog_bytes < _MAX_BACKLOG_BYTES:
+            self._backlog.append((events, size))
+            self._backlog_bytes += size
         else:
             self._dropped_events += len(events)
         if not self._interrupted.is_set():
@@ -172,8 +174,10 @@ class _ExecActor:
 
     async def _deliver_backlog(self) -> None:
         while self._backlog:
-            await self._deliver(self._backlog[0])
+            events, size = self._backlog[0]
+            await self._deliver(events)
             self._backlog.popleft()  # only now: cancelling loses nothing
+            self._backlog_bytes -= size
 
     def _note_times(self) -> None:
         self._last_event_at = trio.current_time()

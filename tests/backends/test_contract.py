@@ -89,7 +89,7 @@ async def test_while_delivery_blocks_what_is_kept_is_bounded(backend, holder, op
     slow = Slow()
     flood = Act(f"yes '{said('x' * 100).strip()}' | head -n 20000")
     await slow.ask(backend, options(writes(STARTED), flood, writes(COMPLETED)))
-    assert slow.largest < 1000, "a batch is what one read brought"
+    assert slow.largest < 4000, "a batch is what one read brought"
 
 
 async def test_an_interrupt_ends_the_turn_and_what_was_said_is_delivered(backend, holder, options):
