@@ -103,13 +103,32 @@ class Thread:
             SetupError: This machine or configuration cannot run Codex.
             TurnError: The review did not complete.
         """
+        async with self._open_review(target, options, None) as turn:
+            return await turn.wait_result()
+
+    def review_streamed(
+        self, target: ReviewTarget, options: TurnOptions | None = None
+    ) -> AbstractAsyncContextManager[Turn]:
+        """Have code reviewed, as `review` does, and follow the turn, as with `run_streamed`.
+
+        Args:
+            target: What to review.
+            options: What holds for this turn only.
+
+        Raises:
+            OptionError: An option cannot work; nothing was started.
+        """
+        return self._open_review(target, options, _STREAMED_ITEMS)
+
+    def _open_review(
+        self, target: ReviewTarget, options: TurnOptions | None, keep_items: int | None
+    ) -> AbstractAsyncContextManager[Turn]:
         _check_directories(self.options)
         own = self._runner.conversation(ReviewChanges(target=target), self.options)
         question = Question(
-            prompt=_instructions(target), images=(), options=options or _NO_OPTIONS, keep_items=None
+            prompt=_instructions(target), images=(), options=options or _NO_OPTIONS, keep_items=keep_items
         )
-        async with self._runner.open_turn(own, question) as turn:
-            return await turn.wait_result()
+        return self._runner.open_turn(own, question)
 
     def _question(self, given: Input, options: TurnOptions | None, keep_items: int | None) -> Question:
         _check_directories(self.options)

@@ -407,6 +407,14 @@ async def test_a_review_asks_for_its_target_and_counts_nothing(
     assert result.final_response == "done"
 
 
+async def test_a_review_can_be_followed_as_it_goes(open_codex):
+    async with open_codex(writes(DONE)) as codex:
+        async with codex.start_thread().review_streamed(UncommittedChanges()) as turn:
+            followed = [type(event).__name__ async for event in turn]
+    assert followed[-1] == "TurnCompleted"
+    assert turn.result.usage.thread is None
+
+
 async def test_a_turn_says_nothing_that_was_not_said(open_codex):
     async with open_codex(writes(STARTED), closes_stdout(), exits(0)) as codex:
         with pytest.raises(errors.StreamTruncatedError):

@@ -2,20 +2,15 @@
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
-import msgspec
 import trio
 
-from codex_actors import Codex, Thread, Turn, TurnResult, TurnUsage, errors
-from codex_actors._protocol import TurnState
-from codex_actors.backends import ReviewChanges, TurnRequest
-from codex_actors.backends.exec import ExecBackend
+from codex_actors import Codex, Thread, Turn, TurnResult, errors
 from codex_actors.cli._arguments import Asked
 from codex_actors.cli._stop import Stop
 from codex_actors.cli._views import View, open_view
-from codex_actors.events import Event
-from codex_actors.options import ReviewTarget, Text
+from codex_actors.options import Text
 from codex_actors.results import PartialResult
 
 # How long a reader that has stopped reading may keep us from saying how it ended.
@@ -44,16 +39,16 @@ async def follow(asked: Asked, view: View, stop: Stop) -> TurnResult | errors.Co
     try:
         with stop.scope():
             prompt = await _prompt(asked)
-            async with Codex(asked.codex, backend=_backend(asked.review)) as codex:
-                thread = _thread(codex, asked)
-                async with thread.run_streamed([Text(prompt), *asked.images], asked.turn) as turn:
-                    async for event in turn:
-                        await view.show(event)
-        if turn is None:
-            return errors.TurnInterruptedError("stopped before the turn began", partial=PartialResult())
-        return _counted(turn.result, asked.review)
+            async with Codex(asked.codex) as codex, _turn(_thread(codex, asked), asked, prompt) as turn:
+                async for event in turn:
+                    await view.show(event)
+        return _interrupted() if turn is None else turn.result
     except errors.CodexError as exc:
         return exc
+
+
+def _interrupted() -> errors.CodexError:
+    return errors.TurnInterruptedError("stopped before the turn began", partial=PartialResult())
 
 
 def _thread(codex: Codex, asked: Asked) -> Thread:
@@ -64,9 +59,15 @@ def _thread(codex: Codex, asked: Asked) -> Thread:
     return codex.start_thread(asked.thread)
 
 
+def _turn(thread: Thread, asked: Asked, prompt: str) -> AbstractAsyncContextManager[Turn]:
+    if asked.review is not None:
+        return thread.review_streamed(asked.review, asked.turn)
+    return thread.run_streamed([Text(prompt), *asked.images], asked.turn)
+
+
 async def _prompt(asked: Asked) -> str:
     if asked.review is not None:
-        return "review"  # not sent: see _Reviewing
+        return ""
     if asked.prompt is not None:
         return asked.prompt
     if sys.stdin.isatty():
@@ -85,31 +86,3 @@ def _read_stdin() -> bytes:
     while some := os.read(sys.stdin.fileno(), _READ_BYTES):
         data += some
     return bytes(data)
-
-
-class _Reviewing(ExecBackend):
-    """Asks for a review in place of the turn, so that it can be followed as it goes."""
-
-    def __init__(self, target: ReviewTarget) -> None:
-        super().__init__()
-        self._target = target
-
-    async def run_turn(
-        self,
-        request: TurnRequest,
-        state: TurnState,
-        deliver: Callable[[list[Event]], Awaitable[None]],
-        interrupted: trio.Event,
-    ) -> TurnResult:
-        start = ReviewChanges(target=self._target)
-        review = msgspec.structs.replace(request, start=start, prompt="")
-        return await super().run_turn(review, state, deliver, interrupted)
-
-
-def _backend(review: ReviewTarget | None) -> ExecBackend:
-    return ExecBackend() if review is None else _Reviewing(review)
-
-
-def _counted(result: TurnResult, review: ReviewTarget | None) -> TurnResult:
-    # Codex counts no tokens for a review, and writes zeros.
-    return result if review is None else msgspec.structs.replace(result, usage=TurnUsage())
