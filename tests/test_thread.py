@@ -408,9 +408,11 @@ async def test_a_review_asks_for_its_target_and_counts_nothing(
 
 
 async def test_a_review_can_be_followed_as_it_goes(open_codex):
-    async with open_codex(writes(DONE)) as codex:
-        async with codex.start_thread().review_streamed(UncommittedChanges()) as turn:
-            followed = [type(event).__name__ async for event in turn]
+    async with (
+        open_codex(writes(DONE)) as codex,
+        codex.start_thread().review_streamed(UncommittedChanges()) as turn,
+    ):
+        followed = [type(event).__name__ async for event in turn]
     assert followed[-1] == "TurnCompleted"
     assert turn.result.usage.thread is None
 
