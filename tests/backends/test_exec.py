@@ -426,9 +426,10 @@ async def test_an_interrupt_that_came_too_early_interrupts_the_turn_when_it_star
 
 
 async def test_interrupted_while_nobody_takes_what_is_said_it_stops_in_time_and_counts_what_it_drops(
-    play, holder, nursery
+    play, holder, nursery, monkeypatch
 ):
     """Codex is deaf to SIGINT while its stdout is full, so it is read; and memory stays bounded."""
+    monkeypatch.setattr("codex_actors.backends.exec._MAX_BACKLOG_BYTES", 1_000_000)
     holder.takes = trio.Event()
 
     async def interrupt() -> None:
@@ -437,13 +438,13 @@ async def test_interrupted_while_nobody_takes_what_is_said_it_stops_in_time_and_
         holder.takes.set()
 
     nursery.start_soon(interrupt)
-    flood = Act(f"yes '{said('x' * 1000).strip()}' | head -n 40000")
+    flood = Act(f"yes '{said('x' * 1000).strip()}' | head -n 10000")
     with trio.fail_after(10), pytest.raises(errors.TurnInterruptedError) as caught:
         await play(ignores(signal.SIGINT), writes(STARTED), flood)
     assert isinstance(holder.events[0], events.ThreadStarted)
     dropped = caught.value.partial.dropped_events
     assert dropped > 0
-    assert len(holder.events) + dropped == 40_002
+    assert len(holder.events) + dropped == 10_002
 
 
 async def test_cancelling_ends_it_also_while_a_child_holds_its_pipes(play, pid_file, holder, nursery):

@@ -61,7 +61,8 @@ def configure(make_codex_home: Callable[..., CodexHome], codex_binary: Path) -> 
                 "codex_path": codex_binary,
                 "codex_home": home.path,
                 "api_key": home.environment["CODEX_API_KEY"],
-                "env": {"TMPDIR": home.environment["TMPDIR"]},
+                # HOME too: the model's shells read profiles there, which leave locks when they are killed.
+                "env": {"TMPDIR": home.environment["TMPDIR"], "HOME": str(home.path)},
                 **options,
             }
         )

@@ -103,7 +103,8 @@ from codex_actors import Codex
 from codex_actors.options import CodexOptions, ThreadOptions
 
 async def main(path, home, tmpdir, cwd):
-    options = CodexOptions(codex_path=path, codex_home=home, api_key="scripted", env={"TMPDIR": tmpdir})
+    env = {"TMPDIR": tmpdir, "HOME": home}
+    options = CodexOptions(codex_path=path, codex_home=home, api_key="scripted", env=env)
     async with Codex(options) as codex:
         thread_options = ThreadOptions(cwd=cwd, skip_git_repo_check=True, sandbox="danger-full-access")
         print("running\\n", end="", flush=True)

@@ -301,7 +301,8 @@ from codex_actors import Codex
 from codex_actors.options import CodexOptions, ThreadOptions
 
 async def main(path, home, tmpdir, cwd, thread_id):
-    options = CodexOptions(codex_path=path, codex_home=home, api_key="scripted", env={"TMPDIR": tmpdir})
+    env = {"TMPDIR": tmpdir, "HOME": home}
+    options = CodexOptions(codex_path=path, codex_home=home, api_key="scripted", env=env)
     async with Codex(options) as codex:
         thread = codex.resume_thread(thread_id, ThreadOptions(cwd=cwd, skip_git_repo_check=True))
         async with thread.run_streamed("hang") as turn:
