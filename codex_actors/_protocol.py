@@ -42,11 +42,8 @@ PANIC_STATUS = 101  # Rust's, such as when Codex finds its stdout closed
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 # Codex writes a web search's own id as a second "id" key, and a JSON parser keeps only the last.
-# Anchored at the start of a line, this can match nothing else.
-_DOUBLED_ID = re.compile(
-    rb'^(\{"type":"item\.\w+","item":\{"id":"[^"\\]*","type":"web_search"),"id":', re.MULTILINE
-)
-
+_DOUBLED_ID = re.compile(rb'^(\{"type":"item\.\w+","item":\{"id":"[^"\\]*","type":"web_search"),"id":')
+_DOUBLED_ID_HINT = b'"type":"web_search","id":'
 _RENAMED_ID = rb'\1,"call_id":'
 
 _decoder: msgspec.json.Decoder[WireEvent] = msgspec.json.Decoder(WireEvent)
@@ -72,18 +69,15 @@ class LineDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """Take what one read brought and return an event for each line that it completed."""
-        end = data.rfind(b"\n") + 1
-        if not end:
-            self._hold(data)
-            return []
+        # `BytesIO` finds the ends of lines four times as fast as `bytes.split`; and a copy of as much as
+        # `data` would make malloc give memory back after each read, just to ask for it again.
+        lines = BytesIO(data).readlines()
+        rest = b"" if data.endswith(b"\n") or not lines else lines.pop()
         events: list[Event] = []
-        start = 0
-        if self._held_bytes:
-            start = data.index(b"\n") + 1
-            events.append(self._end_held_line(data[: start - 1]))
-        if start < end:
-            events += self._decode_lines(data[start:end])
-        self._hold(data[end:])
+        if lines and self._held_bytes:
+            events.append(self._end_held_line(lines.pop(0)[:-1]))
+        events += self._decode_lines(lines, data)
+        self._hold(rest)
         return events
 
     def close(self) -> list[Event]:
@@ -105,12 +99,12 @@ class LineDecoder:
         self._held_bytes = 0
         return self._decode_line(line, size)
 
-    def _decode_lines(self, lines: bytes) -> list[Event]:
-        if not self._keep_raw and len(lines) <= self._max_line_bytes:
-            events = _decode_at_once(lines)
+    def _decode_lines(self, lines: list[bytes], data: bytes) -> list[Event]:
+        if not self._keep_raw and len(data) <= self._max_line_bytes:
+            events = _decode_at_once(lines, data)
             if events is not None:
                 return events
-        return [self._decode_line(line, len(line)) for line in lines[:-1].split(b"\n")]
+        return [self._decode_line(line[:-1], len(line) - 1) for line in lines]
 
     def _decode_line(self, line: bytes, size: int) -> Event:
         if size > self._max_line_bytes:
@@ -126,29 +120,31 @@ class LineDecoder:
         return event
 
 
-def _decode_at_once(lines: bytes) -> list[Event] | None:
-    """Decode lines that are all well; None if one of them wants a closer look.
+def _decode_at_once(lines: list[bytes], data: bytes) -> list[Event] | None:
+    """Decode lines that are all well, in a third of the time; None if one of them wants a closer look.
 
-    Looking at all bytes at once, and at each line as little as possible, is several times as fast.
+    Args:
+        lines: The lines.
+        data: What they are part of: what is nowhere in it need not be looked for in each of them.
     """
+    plain = data.isascii() and _DOUBLED_ID_HINT not in data
     try:
-        # `BytesIO` finds the ends of lines four times as fast as `bytes.split`.
-        return [*map(_decoder.decode, BytesIO(_mended(lines)))]
+        return [*map(_decoder.decode, lines if plain else map(_mended, lines))]
     except _UNREADABLE:
         return None
 
 
-def _mended(lines: bytes) -> bytes:
-    """Whole lines in a form that says to msgspec what it would miss.
+def _mended(line: bytes) -> bytes:
+    """A line in a form that says to msgspec what it would miss.
 
     Raises:
-        UnicodeDecodeError: They are not UTF-8; msgspec does not look into what it skips.
+        UnicodeDecodeError: It is not UTF-8; msgspec does not look into what it skips.
     """
-    if not lines.isascii():
-        lines.decode()
-    if b'"type":"web_search","id":' in lines:  # the pattern alone is slow where it does not match
-        return _DOUBLED_ID.sub(_RENAMED_ID, lines)
-    return lines
+    if not line.isascii():
+        line.decode()
+    if _DOUBLED_ID_HINT in line:  # the pattern alone is slow where it does not match
+        return _DOUBLED_ID.sub(_RENAMED_ID, line)
+    return line
 
 
 def _unknown(line: bytes, reason: str) -> Event:
