@@ -3,6 +3,8 @@
 
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 
 import structlog
 import trio
@@ -12,7 +14,7 @@ from codex_actors._supervision import ChildSpec, ExitReason
 # An id or a reason may be anything, and its repr of any size; a log line may not.
 MAX_TEXT = 500
 # The end says what went wrong, the beginning who called: of a longer text, the end is kept.
-MAX_STACK = 8_192
+MAX_TRACEBACK = 8_192
 # Enough to see where a task hangs and who called it there; a deeper stack is cut at its outer end.
 MAX_FRAMES = 20
 MAX_TASKS = 20
@@ -33,51 +35,53 @@ class Reporter:
     def progress(self, spec: ChildSpec) -> None:
         """A child started."""
         # A dynamic supervisor may start thousands; who wants to hear of each asks for debug.
-        self._log.debug("supervisor.progress", started=_offender(spec))
+        self._say("debug", "progress", started=_offender(spec))
 
     def child_terminated(self, spec: ChildSpec, reason: ExitReason) -> None:
         """A child ended by itself in a way that is worth a line."""
-        self._report("warning", "child_terminated", spec, reason)
+        self._say_exit("warning", "child_terminated", spec, reason)
 
     def child_gave_up(self, spec: ChildSpec, reason: ExitReason) -> None:
         """A child supervisor used up its restarts and stays down, as its spec has it."""
-        self._report("warning", "child_gave_up", spec, reason)
+        self._say_exit("warning", "child_gave_up", spec, reason)
 
     def shutdown_error(self, spec: ChildSpec, reason: ExitReason) -> None:
         """A child that was asked to stop ended in another way than it should."""
-        self._report("error", "shutdown_error", spec, reason)
+        self._say_exit("error", "shutdown_error", spec, reason)
 
     def start_error(self, spec: ChildSpec, error: Exception) -> None:
         """A child did not start."""
-        self._log.error(
-            "supervisor.start_error", reason=_class_name(error), offender=_offender(spec), stack=_Stack(error)
-        )
+        name = type(error).__name__
+        self._say("error", "start_error", reason=name, offender=_offender(spec), traceback=_Traceback(error))
 
     def shutdown(self, spec: ChildSpec) -> None:
         """The supervisor gives up."""
-        self._log.error(
-            "supervisor.shutdown", reason="reached_max_restart_intensity", offender=_offender(spec)
-        )
+        self._say("error", "shutdown", reason="reached_max_restart_intensity", offender=_offender(spec))
 
     def stuck(self, spec: ChildSpec, waited_seconds: float, task: trio.lowlevel.Task) -> None:
         """A child goes on although it was killed."""
-        self._log.error(
-            "supervisor.stuck",
+        stacks = [_await_stack(each) for each in islice(_below(task), MAX_TASKS)]
+        seconds = round(waited_seconds, 3)
+        self._say(
+            "error",
+            "stuck",
             reason="killed",
             offender=_offender(spec),
-            waited_seconds=round(waited_seconds, 3),
-            await_stacks=[
-                _await_stack(task) for _, task in zip(range(MAX_TASKS), _below(task), strict=False)
-            ],
+            waited_seconds=seconds,
+            await_stacks=stacks,
         )
 
-    def _report(self, level: str, context: str, spec: ChildSpec, reason: ExitReason) -> None:
-        log = getattr(self._log, level)
-        crash = {"stack": _Stack(reason.error)} if reason.abnormal and reason.error else {}
-        log(f"supervisor.{context}", reason=_described(reason), offender=_offender(spec), **crash)
+    def _say_exit(self, level: str, context: str, spec: ChildSpec, reason: ExitReason) -> None:
+        crash = {"traceback": _Traceback(reason.error)} if reason.abnormal and reason.error else {}
+        self._say(level, context, reason=_described(reason), offender=_offender(spec), **crash)
+
+    def _say(self, level: str, context: str, **fields: object) -> None:
+        # A log that is broken (a closed pipe, say) must not bring down what it is about.
+        with suppress(Exception):
+            getattr(self._log, level)(f"supervisor.{context}", **fields)
 
 
-class _Stack:
+class _Traceback:
     """An exception as text, once it is rendered: most are not, and formatting costs more than a restart.
 
     No ``exc_info``, because structlog may show that with the values of all variables: the user's text.
@@ -88,18 +92,14 @@ class _Stack:
 
     def __repr__(self) -> str:
         text = "".join(traceback.format_exception(self._error))
-        return text if len(text) <= MAX_STACK else f"({len(text)} characters) ...{text[-MAX_STACK:]}"
+        return text if len(text) <= MAX_TRACEBACK else f"({len(text)} characters) ...{text[-MAX_TRACEBACK:]}"
 
 
 def _described(reason: ExitReason) -> str:
     if reason.term is not None:
         return f"{reason.kind.value}: {_limited(repr(reason.term))}"
-    error = f": {_class_name(reason.error)}" if reason.abnormal and reason.error else ""
+    error = f": {type(reason.error).__name__}" if reason.abnormal and reason.error else ""
     return reason.kind.value + error
-
-
-def _class_name(error: Exception) -> str:
-    return type(error).__name__
 
 
 def _offender(spec: ChildSpec) -> dict[str, object]:

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from types import UnionType
-from typing import Literal, cast
+from typing import Literal, assert_never, cast
 
 from codex_actors._data import Data
 from codex_actors.errors import RestartLimitError, SpecError
@@ -356,6 +356,8 @@ def must_restart(restart: Restart, reason: ExitReason) -> bool:
             return reason.abnormal
         case Restart.TEMPORARY:
             return False
+        case _:
+            assert_never(restart)
 
 
 def is_reported(restart: Restart, reason: ExitReason) -> bool:
@@ -386,6 +388,8 @@ def shuts_down(auto_shutdown: AutoShutdown, ended: ChildSpec, others: Iterable[C
             return ended.significant
         case AutoShutdown.ALL_SIGNIFICANT:
             return ended.significant and not any(other.significant for other in others)
+        case _:
+            assert_never(auto_shutdown)
 
 
 def taken_down(strategy: Strategy, order: Iterable[Hashable], ended: Hashable) -> list[Hashable]:
@@ -415,6 +419,8 @@ def taken_down(strategy: Strategy, order: Iterable[Hashable], ended: Hashable) -
         case Strategy.REST_FOR_ONE:
             children = list(order)
             return children[children.index(ended) + 1 :]
+        case _:
+            assert_never(strategy)
 
 
 class RestartWindow:

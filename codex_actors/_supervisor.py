@@ -770,6 +770,4 @@ def _shield() -> trio.CancelScope:
 
 def _outranks(ours: BaseException, theirs: BaseException) -> bool:
     """Which of two exceptions is to leave: one that ends the program, else one that is not just Cancelled."""
-    if isinstance(ours, trio.Cancelled):
-        return False
     return not isinstance(ours, Exception) or isinstance(theirs, trio.Cancelled)

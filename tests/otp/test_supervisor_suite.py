@@ -1031,7 +1031,7 @@ async def test_reports_have_the_keys_of_otp(autojump_clock, puppets, logs):
             "started": OFFENDER,
         }
     )
-    assert repr(terminated.pop("stack")).endswith("Crash\n")
+    assert repr(terminated.pop("traceback")).endswith("Crash\n")
     assert terminated == {
         "event": "supervisor.child_terminated",
         "log_level": "warning",

@@ -1,0 +1,433 @@
+"""Bugs that a supervisor could well have, each as a change of one place in its source."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A planted bug.
+
+    Attributes:
+        bug: What is wrong then.
+        room: The file of the package that it is planted in.
+        right: What stands there, once.
+        wrong: What stands there with the bug.
+        seen_by: The test that sees it, as ``pytest -k`` takes it.
+    """
+
+    bug: str
+    room: str
+    right: str
+    wrong: str
+    seen_by: str
+
+    def plant(self, package: Path) -> None:
+        source = (package / self.room).read_text()
+        if source.count(self.right) != 1:
+            raise ValueError(f"{self.bug}: not once in {self.room}: {self.right}")
+        (package / self.room).write_text(source.replace(self.right, self.wrong))
+
+
+DECIDES, CHILD, SUPERVISES, REPORTS = "_supervision.py", "_child.py", "_supervisor.py", "_reports.py"
+
+MUTANTS = [
+    # ---- the budget
+    Mutant(
+        "a restart is forgotten at the last instant of its period",
+        DECIDES,
+        "self._restarts[0] < oldest",
+        "self._restarts[0] <= oldest",
+        "counts_for_a_period",
+    ),
+    Mutant(
+        "floats move the boundary",
+        DECIDES,
+        "self._restarts.append(round(now * _NS))",
+        "self._restarts.append(int(now * _NS))",
+        "no_sum_of_floats",
+    ),
+    Mutant(
+        "one restart too few",
+        DECIDES,
+        "self.count(now) <= self._max_restarts",
+        "self.count(now) < self._max_restarts",
+        "one_for_one_replaces_only",
+    ),
+    Mutant(
+        "one restart too many",
+        DECIDES,
+        "self.count(now) <= self._max_restarts",
+        "self.count(now) <= self._max_restarts + 1",
+        "one_for_all_replaces_all",
+    ),
+    Mutant(
+        "no restart is ever forgotten",
+        DECIDES,
+        "while self._restarts and",
+        "while False and",
+        "one_restart_in_each_period",
+    ),
+    Mutant(
+        "a group restart counts for each child",
+        SUPERVISES,
+        "            await self._start(slot)\n        except trio.Cancelled:",
+        "            self._window.allow(trio.current_time())\n"
+        "            await self._start(slot)\n        except trio.Cancelled:",
+        "one_for_all_replaces_all",
+    ),
+    Mutant(
+        "a restart that fails is not counted again",
+        SUPERVISES,
+        "if not self._window.allow(trio.current_time()):",
+        "if isinstance(slot.error, Exception) and 'in start' not in str(slot.error)"
+        " and not self._window.allow(trio.current_time()):",
+        "restart_that_always_fails and not dynamic",
+    ),
+    Mutant(
+        "restart_child counts",
+        SUPERVISES,
+        "return await self._start(self._find_down(child_id))",
+        "self._window.allow(trio.current_time()); return await self._start(self._find_down(child_id))",
+        "calls_are_free",
+    ),
+    # ---- who is restarted
+    Mutant(
+        "a permanent child stays down after it returned",
+        DECIDES,
+        "            return True\n        case Restart.TRANSIENT",
+        "            return reason.kind is not ExitKind.NORMAL\n        case Restart.TRANSIENT",
+        "permanent_child_is_always",
+    ),
+    Mutant(
+        "a transient child is restarted after Shutdown",
+        DECIDES,
+        "            return reason.abnormal\n",
+        "            return reason.kind is not ExitKind.NORMAL\n",
+        "transient_child_that_ends_normally",
+    ),
+    Mutant(
+        "a temporary child is restarted after a crash",
+        DECIDES,
+        "        case Restart.TEMPORARY:\n            return False",
+        "        case Restart.TEMPORARY:\n            return reason.abnormal",
+        "temporary_child_is_forgotten",
+    ),
+    Mutant(
+        "a nursery of the child's own makes its Shutdown a crash",
+        DECIDES,
+        "leaves = list(_leaves(error))",
+        "leaves = [error]",
+        "hides_no_shutdown",
+    ),
+    Mutant(
+        "one Shutdown hides all crashes beside it",
+        DECIDES,
+        "if not all(isinstance(leaf",
+        "if not any(isinstance(leaf",
+        "group_ends_a_child",
+    ),
+    Mutant(
+        "to give up is to crash",
+        DECIDES,
+        "isinstance(leaf, Shutdown | RestartLimitError)",
+        "isinstance(leaf, Shutdown)",
+        "transient_supervisor_that_gave_up",
+    ),
+    Mutant(
+        "SystemExit is a crash",
+        SUPERVISES,
+        "if life.error is not None and not isinstance(life.error, Exception):",
+        "if False:",
+        "ends_the_program",
+    ),
+    # ---- who goes down with whom
+    Mutant(
+        "rest_for_one takes all down",
+        DECIDES,
+        "return children[children.index(ended) + 1 :]",
+        "return [child for child in children if child != ended]",
+        "rest_for_one_replaces",
+    ),
+    Mutant(
+        "rest_for_one takes down those before",
+        DECIDES,
+        "return children[children.index(ended) + 1 :]",
+        "return children[: children.index(ended)]",
+        "rest_for_one_replaces",
+    ),
+    Mutant(
+        "one_for_all spares those before",
+        DECIDES,
+        "return [child for child in order if child != ended]",
+        "return list(order)[list(order).index(ended) + 1 :]",
+        "one_for_all_replaces_all",
+    ),
+    Mutant(
+        "a group is stopped in start order",
+        SUPERVISES,
+        "for sibling in reversed(down):",
+        "for sibling in down:",
+        "start_in_order_and_stop_in_reverse",
+    ),
+    Mutant(
+        "the child that fell is started before its elders",
+        SUPERVISES,
+        "return [other for key, other in self._slots.items() if key in again]",
+        "return [slot, *(o for k, o in self._slots.items() if k in again and o is not slot)]",
+        "one_for_all_replaces_all",
+    ),
+    Mutant(
+        "a temporary sibling is revived",
+        SUPERVISES,
+        "if slot.spec.restart is Restart.TEMPORARY and self._has(slot):",
+        "if False:",
+        "temporary_child_stopped_for_a_sibling",
+    ),
+    Mutant(
+        "a sibling that was down stays down",
+        SUPERVISES,
+        "down = [self._slots[key] for key in taken_down(self._flags.strategy, self._slots, slot.key)]",
+        "down = [self._slots[k] for k in taken_down(self._flags.strategy, self._slots, slot.key)"
+        " if self._slots[k].life]",
+        "brings_back",
+    ),
+    Mutant(
+        "rest_for_one tries again from the first child that fell",
+        SUPERVISES,
+        "not await self._revive(other):\n                return other",
+        "not await self._revive(other):\n"
+        "                slot.is_restarting, other.is_restarting = True, other is slot\n"
+        "                return slot",
+        "rest_for_one_tries_again",
+    ),
+    Mutant(
+        "a crash of a sibling that is taken down counts too",
+        SUPERVISES,
+        "            self._lay_to_rest(slot, slot.life.exit_reason)",
+        "            self._window.allow(trio.current_time())\n"
+        "            self._lay_to_rest(slot, slot.life.exit_reason)",
+        "two_that_crash_together",
+    ),
+    Mutant(
+        "nobody gets a turn while a restart fails",
+        SUPERVISES,
+        "failed = slot if self._flags.backoff else await self._restart(slot)",
+        "failed = slot\n            while failed is not None:\n                failed = await self._restart(failed)",
+        "fails_for_ever_calls_are_answered and not dynamic",
+    ),
+    Mutant(
+        "a child that is being restarted cannot be stopped",
+        SUPERVISES,
+        "was_restarting, slot.is_restarting = slot.is_restarting, False",
+        "was_restarting = False",
+        "fails_for_ever_calls_are_answered",
+    ),
+    # ---- the end
+    Mutant(
+        "children are stopped in start order",
+        SUPERVISES,
+        "for slot in reversed(list(self._slots.values())):\n            await self._stop_child(slot)",
+        "for slot in list(self._slots.values()):\n            await self._stop_child(slot)",
+        "stop_in_reverse",
+    ),
+    Mutant(
+        "children are all stopped at once",
+        SUPERVISES,
+        "for slot in reversed(list(self._slots.values())):\n            await self._stop_child(slot)",
+        "for slot in reversed(list(self._slots.values())):\n            self._ask_to_stop(slot)",
+        "being_cancelled_stops",
+    ),
+    Mutant(
+        "dynamic children are stopped one after another",
+        SUPERVISES,
+        "            self._ask_to_stop(slot)\n        for slot in slots:\n            await self._wait_gone(slot)",
+        "            await self._stop_child(slot)",
+        "stop_at_the_same_time",
+    ),
+    Mutant(
+        "being cancelled reaches all children at once",
+        CHILD,
+        "self._scope = trio.CancelScope(shield=True, deadline",
+        "self._scope = trio.CancelScope(deadline",
+        "being_cancelled_stops",
+    ),
+    Mutant(
+        "a brutal kill is asked for",
+        CHILD,
+        'if spec.shutdown == "brutal_kill":',
+        "if False:",
+        "brutal",
+    ),
+    Mutant(
+        "nobody is ever killed",
+        CHILD,
+        "self._kill_at = trio.current_time() + spec.stop_seconds",
+        "self._kill_at = math.inf",
+        "not_stop_in_time",
+    ),
+    Mutant(
+        "work under grace that began before is not cut",
+        CHILD,
+        "                scope.deadline = self._kill_at",
+        "                pass",
+        "work_that_is_going_on",
+    ),
+    Mutant(
+        "work under grace is cut at once",
+        CHILD,
+        "with trio.CancelScope(shield=True, deadline=self._kill_at) as scope:",
+        "with trio.CancelScope(deadline=self._kill_at) as scope:",
+        "all_the_time_it_needs",
+    ),
+    Mutant(
+        "a permanent child that returns when asked to stop is not reported",
+        DECIDES,
+        "return spec.restart is not Restart.PERMANENT and not reason.abnormal",
+        "return not reason.abnormal",
+        "keep_their_reasons",
+    ),
+    Mutant(
+        "a brutal kill that works is reported",
+        DECIDES,
+        'asked_to = ExitKind.KILLED if spec.shutdown == "brutal_kill" else ExitKind.SHUTDOWN',
+        "asked_to = ExitKind.SHUTDOWN",
+        "brutal_kill_asks_nobody",
+    ),
+    Mutant(
+        "a kill is nothing abnormal",
+        DECIDES,
+        "return self.kind in {ExitKind.CRASH, ExitKind.KILLED}",
+        "return self.kind is ExitKind.CRASH",
+        "not_stop_in_time",
+    ),
+    Mutant(
+        "who gives up hides what the user raised",
+        SUPERVISES,
+        "return not isinstance(ours, Exception) or isinstance(theirs, trio.Cancelled)",
+        "return True",
+        "what_the_user_raises",
+    ),
+    Mutant(
+        "a stuck child is waited for in silence",
+        CHILD,
+        "if self.exit_reason is None and self._task is not None:",
+        "if False:",
+        "cannot_be_killed",
+    ),
+    # ---- auto_shutdown
+    Mutant(
+        "any child is significant",
+        DECIDES,
+        "            return ended.significant\n",
+        "            return True\n",
+        "not_significant",
+    ),
+    Mutant(
+        "the first significant child counts for all",
+        DECIDES,
+        "return ended.significant and not any(other.significant for other in others)",
+        "return ended.significant",
+        "end_for_good",
+    ),
+    Mutant(
+        "a significant child that is being restarted is dead",
+        SUPERVISES,
+        "return self.life is not None or self.starting is not None or self.is_restarting",
+        "return self.running is not None",
+        "being_restarted_counts_as_alive",
+    ),
+    Mutant(
+        "terminate_child is the end of a significant child",
+        SUPERVISES,
+        "            self._report.shutdown_error(slot.spec, reason)\n        self._lose(slot)",
+        "            self._report.shutdown_error(slot.spec, reason)\n        self._lose(slot)\n"
+        "        if slot.spec.significant:\n            self._end(None)",
+        "no_end_that_is_significant",
+    ),
+    # ---- starts
+    Mutant(
+        "a child that failed to start is kept",
+        SUPERVISES,
+        "            del self._slots[key]\n            raise",
+        "            raise",
+        "is_not_kept",
+    ),
+    Mutant(
+        "a child that was ready in time is cut off later",
+        CHILD,
+        "            self._scope.deadline = math.inf\n",
+        "",
+        "cut_off_later",
+    ),
+    Mutant(
+        "whoever says started too late is taken",
+        CHILD,
+        "if not self._scope.cancel_called:",
+        "if True:",
+        "after_its_starter_left",
+    ),
+    Mutant(
+        "the elders of a child that failed to start are stopped in start order",
+        SUPERVISES,
+        "for slot in reversed(list(self._slots.values())):\n            await self._stop_child(slot)",
+        "for slot in list(self._slots.values()):\n            await self._stop_child(slot)",
+        "fails_deep_in_the_tree",
+    ),
+    Mutant(
+        "a dynamic child that is being restarted gives up its place",
+        SUPERVISES,
+        "if len(self._slots) >= self._max_children:",
+        "if sum(s.running is not None for s in self._slots.values()) >= self._max_children:",
+        "holds_its_place",
+    ),
+    Mutant(
+        "extra arguments come last",
+        SUPERVISES,
+        "spec.start(*self._arguments, *spec.args,",
+        "spec.start(*spec.args, *self._arguments,",
+        "extra_arguments",
+    ),
+    Mutant(
+        "a dynamic child that ignores is kept",
+        SUPERVISES,
+        "        if self._has(slot):\n            del self._slots[slot.key]",
+        "        pass",
+        "dynamic_child_that_ignores",
+    ),
+    Mutant(
+        "what a temporary child was started with is kept",
+        SUPERVISES,
+        "self.spec = replace(self.spec, args=())",
+        "pass",
+        "was_started_with",
+    ),
+    Mutant(
+        "a significant child is accepted where nobody looks at it",
+        DECIDES,
+        "not spec.significant or auto_shutdown is not AutoShutdown.NEVER",
+        "True",
+        "nobody_looks_at_it",
+    ),
+    # ---- reports
+    Mutant(
+        "a transient supervisor that gave up stays down silently",
+        SUPERVISES,
+        "if isinstance(reason.error, RestartLimitError):",
+        "if False:",
+        "transient_supervisor_that_gave_up",
+    ),
+    Mutant(
+        "the normal end of a permanent child is not reported",
+        DECIDES,
+        "return restart is Restart.PERMANENT or reason.abnormal",
+        "return reason.abnormal",
+        "permanent_child_is_always",
+    ),
+    Mutant(
+        "a report is as long as what it tells",
+        REPORTS,
+        "return text if len(text) <= MAX_TEXT else",
+        "return text if True else",
+        "no_longer_than",
+    ),
+]
