@@ -215,11 +215,16 @@ async def test_a_busy_thread_refuses_at_once_and_a_free_one_never(tmp_path, back
         thread = codex.start_thread()
         async with thread.run_streamed("hang") as turn:
             await anext(turn)
-            for rival in (thread, codex.resume_thread(THREAD), other.resume_thread(THREAD)):
-                with pytest.raises(errors.ThreadBusyError) as caught:
+            same, elsewhere = codex.resume_thread(THREAD), other.resume_thread(THREAD)
+            for rival, holder in (
+                (thread, "this runtime"),
+                (same, "this runtime"),
+                (elsewhere, "another process"),
+            ):
+                with pytest.raises(errors.ThreadBusyError, match=holder) as caught:
                     await rival.run("answer")
                 assert caught.value.thread_id == THREAD
-        for rival in (thread, codex.resume_thread(THREAD), other.resume_thread(THREAD)) * 20:
+        for rival in (thread, same, elsewhere) * 20:
             await rival.run("answer")
     assert lock_files(options) == []
 
