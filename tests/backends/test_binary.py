@@ -119,9 +119,10 @@ async def test_a_binary_that_changed_is_asked_again(bin_directory):
     assert questions(bin_directory) == 2
 
 
-async def test_who_gives_up_asking_leaves_it_to_the_next_one(bin_directory):
-    path, versions = asked(bin_directory, "exec sleep 600"), Versions()
-    impatient = trio.CancelScope()
+async def test_who_gives_up_asking_leaves_it_to_the_next_one(bin_directory, tmp_path):
+    os.mkfifo(tmp_path / "runs")
+    path = asked(bin_directory, f"echo it does >{tmp_path}/runs; exec sleep 600")
+    versions, impatient = Versions(), trio.CancelScope()
 
     async def first() -> None:
         with impatient:
@@ -129,7 +130,7 @@ async def test_who_gives_up_asking_leaves_it_to_the_next_one(bin_directory):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first)
-        await trio.testing.wait_all_tasks_blocked()
+        await trio.to_thread.run_sync((tmp_path / "runs").read_text)
         asked(bin_directory)
         nursery.start_soon(versions.check, str(path), DEADLINES)
         await trio.testing.wait_all_tasks_blocked()

@@ -12,7 +12,7 @@ import trio.testing
 from codex_actors import errors
 from codex_actors.backends import Backend
 from codex_actors.backends.exec import ExecBackend
-from codex_actors.events import Event, TurnCompleted
+from codex_actors.events import Event, ItemCompleted, TurnCompleted
 from codex_actors.options import Deadlines
 from codex_actors.testing import Act, exits, hangs, ignores, writes
 from tests.cancel_steps import cancel_at_each_step
@@ -110,7 +110,7 @@ async def test_an_interrupt_frees_a_delivery_that_is_stuck_and_loses_nothing_of_
         stuck = trio.Event()
 
         async def deliver(self, events: list[Event]) -> None:
-            if not self.stuck.is_set():
+            if isinstance(events[-1], ItemCompleted) and not self.stuck.is_set():
                 self.stuck.set()
                 await trio.sleep_forever()
             await super().deliver(events)
