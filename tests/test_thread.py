@@ -131,6 +131,16 @@ async def test_leaving_the_loop_at_the_last_event_costs_nothing(open_codex):
         assert turn.result.timings.exit_seconds > 0
 
 
+async def test_a_turn_that_is_left_when_it_had_ended_is_seen_out(open_codex, hold):
+    async with open_codex(writes(DONE), hold.waits(), writes("a last word\n")) as codex:
+        async with codex.start_thread().run_streamed("go") as turn:
+            async for event in turn:
+                if isinstance(event, events.TurnCompleted):
+                    break
+            hold.let_pass()
+        assert turn.result.noise_lines == 1
+
+
 async def test_leaving_the_block_early_stops_codex_and_says_so(open_codex):
     async with open_codex(writes(STARTED + said("half")), hangs()) as codex:
         async with codex.start_thread().run_streamed("go") as turn:

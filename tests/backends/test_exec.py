@@ -158,6 +158,13 @@ async def test_a_line_that_is_no_json_is_noise_and_the_turn_lives(play, holder):
     assert texts(holder.events) == ["done"]
 
 
+async def test_noise_before_the_first_event_is_no_other_thread(play):
+    result = await play(
+        writes("hello\n"), Act("sleep 0.02"), writes(DONE), start=ResumeThread(thread_id=THREAD)
+    )
+    assert (result.noise_lines, result.thread_id) == (1, THREAD)
+
+
 async def test_what_a_newer_codex_says_reaches_the_user(play, holder):
     new_event = line("turn.paused", reason="lunch")
     new_item = line("item.completed", item={"id": "item_9", "type": "hologram"})
