@@ -1,8 +1,11 @@
 """Children that do what a test says, and a record of what became of them."""
 
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import AsyncGenerator, Hashable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
+import pytest
 import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -10,6 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 from codex_actors._child import Child, ChildStatus
 from codex_actors._supervision import ChildSpec, Ignore, Restart, Shutdown
 from codex_actors._supervisor import ChildInfo, DynamicSupervisor, Supervisor
+
+T = TypeVar("T")
 
 PERMANENT, TRANSIENT, TEMPORARY = Restart
 
@@ -127,6 +132,16 @@ async def _stop(on_stop: object, status: ChildStatus[Puppet]) -> None:
             raise on_stop
         case _:
             pass
+
+
+@asynccontextmanager
+async def lasting(opened: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
+    """Fail if a supervisor ends by itself, which looks from inside like being cancelled and no more."""
+    async with opened as supervisor:
+        try:
+            yield supervisor
+        except trio.Cancelled:
+            pytest.fail("the supervisor has ended")
 
 
 def pids(supervisor: Supervisor | DynamicSupervisor) -> dict[Hashable, Child | str | None]:

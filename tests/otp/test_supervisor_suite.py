@@ -37,6 +37,7 @@ from tests.otp.puppets import (
     TRANSIENT,
     Crash,
     Puppets,
+    lasting,
     pids,
     reported,
     running,
@@ -638,7 +639,7 @@ async def test_a_temporary_child_is_forgotten_and_its_id_is_free(autojump_clock,
 @case("OTP", "faulty_application_shutdown")
 async def test_a_start_that_fails_deep_in_the_tree_is_told_with_its_causes(autojump_clock, puppets, logs):
     puppets.starts["leaf"] = [FAIL]
-    inner = Supervisor.child_spec("inner", [puppets.spec("first"), puppets.spec("leaf")])
+    inner = Supervisor.child_spec("inner", puppets.specs(["first", "second", "leaf"]))
     with pytest.raises(errors.ChildStartError) as caught:
         async with open_supervisor([puppets.spec("top"), Supervisor.child_spec("middle", [inner])]):
             pass
@@ -647,7 +648,7 @@ async def test_a_start_that_fails_deep_in_the_tree_is_told_with_its_causes(autoj
         chain.append(chain[-1].__cause__)
     assert [exc.child_id for exc in chain[:-1]] == ["middle", "inner", "leaf"]
     assert chain[-1] is FAIL
-    assert puppets.log == ["+top", "+first", "+leaf", "-first", "-top"]
+    assert puppets.log == ["+top", "+first", "+second", "+leaf", "-second", "-first", "-top"]
     assert reported(logs) == [
         ("start_error", "leaf", "Crash"),
         ("start_error", "inner", "ChildStartError"),
@@ -697,7 +698,7 @@ async def test_in_a_tree_only_the_branch_that_fails_restarts(autojump_clock, pup
 async def test_a_child_that_is_not_significant_ends_no_supervisor(
     autojump_clock, puppets, auto_shutdown, restart, how
 ):
-    async with open_supervisor([puppets.spec("a", restart)], auto_shutdown=auto_shutdown) as top:
+    async with lasting(open_supervisor([puppets.spec("a", restart)], auto_shutdown=auto_shutdown)) as top:
         await puppets.exit("a", how)
         assert top.count_children().active == 0
         assert puppets.log == ["+a", "-a"]
@@ -733,7 +734,9 @@ async def test_the_end_for_good_of_significant_children_ends_the_supervisor(
 @pytest.mark.parametrize("auto_shutdown", [ANY, ALL])
 @pytest.mark.parametrize("restart", [TEMPORARY, TRANSIENT])
 async def test_terminate_child_is_no_end_that_is_significant(autojump_clock, puppets, auto_shutdown, restart):
-    async with open_supervisor(significant(puppets, "ab", restart), auto_shutdown=auto_shutdown) as top:
+    async with lasting(
+        open_supervisor(significant(puppets, "ab", restart), auto_shutdown=auto_shutdown)
+    ) as top:
         await top.terminate_child("a")
         await top.terminate_child("b")
         await wait_all_tasks_blocked()
@@ -745,7 +748,9 @@ async def test_terminate_child_is_no_end_that_is_significant(autojump_clock, pup
 async def test_a_significant_child_that_crashes_and_is_restarted_goes_on(
     autojump_clock, puppets, auto_shutdown
 ):
-    async with open_supervisor(significant(puppets, "a", TRANSIENT), auto_shutdown=auto_shutdown) as top:
+    async with lasting(
+        open_supervisor(significant(puppets, "a", TRANSIENT), auto_shutdown=auto_shutdown)
+    ) as top:
         await puppets.exit("a")
         assert running(top) == ["a", "other"]
 
@@ -754,7 +759,7 @@ async def test_a_significant_child_that_crashes_and_is_restarted_goes_on(
 async def test_a_significant_child_that_is_being_restarted_counts_as_alive(autojump_clock, puppets):
     puppets.starts["a"] = [None, FAIL]
     specs = significant(puppets, "ab", TRANSIENT)
-    async with open_supervisor(specs, auto_shutdown=ALL, max_restarts=10**9) as top:
+    async with lasting(open_supervisor(specs, auto_shutdown=ALL, max_restarts=10**9)) as top:
         puppets.live["a"].tell(Crash())
         await until(lambda: pids(top)["a"] == "restarting")
         puppets.live["b"].tell(None)
@@ -787,7 +792,7 @@ async def test_a_significant_child_stopped_for_a_sibling_ends_no_supervisor(
     autojump_clock, puppets, auto_shutdown, strategy, restart
 ):
     specs = [puppets.spec("a"), puppets.spec("b", restart, significant=True, on_stop="return")]
-    async with open_supervisor(specs, auto_shutdown=auto_shutdown, strategy=strategy) as top:
+    async with lasting(open_supervisor(specs, auto_shutdown=auto_shutdown, strategy=strategy)) as top:
         await puppets.exit("a")
         assert running(top) == (["a"] if restart is TEMPORARY else ["a", "b"])
 
@@ -796,7 +801,7 @@ async def test_a_significant_child_stopped_for_a_sibling_ends_no_supervisor(
 @pytest.mark.parametrize("auto_shutdown", [ANY, ALL])
 async def test_under_one_for_one_nobody_is_a_bystander(autojump_clock, puppets, auto_shutdown):
     specs = [puppets.spec("a"), puppets.spec("b", TRANSIENT, significant=True)]
-    async with open_supervisor(specs, auto_shutdown=auto_shutdown) as top:
+    async with lasting(open_supervisor(specs, auto_shutdown=auto_shutdown)) as top:
         await puppets.exit("a")
         assert running(top) == ["a", "b"]
 

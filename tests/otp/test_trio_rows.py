@@ -1,5 +1,6 @@
 """What OTP has no test for, because there a process is killed and a task can only be cancelled."""
 
+import itertools
 import math
 import os
 import signal
@@ -278,6 +279,19 @@ async def test_a_child_that_is_not_ready_in_time_is_cancelled(autojump_clock, pu
     assert reported(logs) == [("start_error", "slow", "StartTimeoutError")]
 
 
+async def test_a_child_that_says_started_too_late_has_not_started(autojump_clock):
+    async def late(*, task_status):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(2)
+        task_status.started()
+        await trio.sleep_forever()
+
+    async with open_supervisor() as top:
+        with pytest.raises(errors.StartTimeoutError):
+            await top.start_child(ChildSpec(id="late", start=late, start_timeout=1))
+        assert top.which_children() == []
+
+
 async def test_a_child_that_was_ready_in_time_is_not_cut_off_later(autojump_clock, puppets):
     async with open_supervisor([puppets.spec("a", start_timeout=1)]) as top:
         await trio.sleep(100)
@@ -435,10 +449,10 @@ async def test_a_restart_counts_for_a_period_and_its_last_instant(autojump_clock
 
 
 def test_no_sum_of_floats_moves_the_boundary():
-    for tenths in range(1, 200):
-        window = RestartWindow(1, 0.1 * tenths)
-        assert window.allow(0.3)
-        assert not window.allow(0.3 + 0.1 * tenths)
+    for origin, period in itertools.product(range(40), range(1, 40)):
+        window = RestartWindow(1, 0.1 * period)
+        assert window.allow(0.1 * origin)
+        assert not window.allow(0.1 * origin + 0.1 * period)
 
 
 @case("TRIO", "transient nested supervisor")
