@@ -273,6 +273,7 @@ async def test_children_that_end_by_themselves_while_they_are_stopped_keep_their
 
 
 @case("OTP", "child_adm")
+@case("EXP", "count_children/1 noproc")
 async def test_the_calls_that_administer_children_and_all_their_errors(autojump_clock, puppets):
     async with open_supervisor() as top:
         assert (top.which_children(), top.count_children().specs) == ([], 0)
