@@ -351,7 +351,7 @@ class _Host(ABC):
     async def _after_exit(self, slot: _Slot, life: Life, reason: ExitReason) -> None:
         """Restart the child, if it is to be. If a start fails, let others have their turn, then try again."""
         async with self._turn:
-            if slot.life is not life or not self._judge(slot, reason):
+            if slot.life is not life or self._nursery is None or not self._judge(slot, reason):
                 return
             failed = slot if self._flags.backoff else await self._restart(slot)
         while failed is not None:

@@ -357,3 +357,18 @@ async def test_a_supervisor_stops_its_children_in_their_own_time_however_long(au
 async def test_a_supervisor_says_what_it_is(autojump_clock, puppets):
     async with open_supervisor(puppets.specs("ab"), name="workers") as top:
         assert repr(top) == "<Supervisor 'workers', 2 children>"
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+async def test_a_supervisor_gives_up_once_however_many_crash_together(autojump_clock, puppets, dynamic, logs):
+    with pytest.raises(errors.RestartLimitError):
+        async with (
+            open_dynamic_supervisor(max_restarts=0) if dynamic else open_supervisor(max_restarts=0) as top
+        ):
+            for child_id in "abc":
+                await top.start_child(puppets.spec(child_id))
+            for child_id in "abc":
+                puppets.live[child_id].tell(Crash())
+            await trio.sleep_forever()
+    contexts = sorted(entry[0] for entry in reported(logs))
+    assert contexts == ["child_terminated", "shutdown", "shutdown_error", "shutdown_error"]

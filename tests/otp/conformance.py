@@ -1,4 +1,4 @@
-"""Where we stand against OTP's own tests and Elixir's; as a program, writes docs/reference/otp-conformance.md."""
+"""Where we stand against OTP's own tests and Elixir's. As a program, writes the page that says so."""
 
 import importlib
 import re
