@@ -389,6 +389,8 @@ class _Host(ABC):
         siblings = await self._take_down(slot)
         for other in siblings:
             if self._nursery is None or not await self._revive(other):
+                if other is not slot and slot.is_restarting:  # from now on it waits for the other one
+                    self._lose(slot)
                 return other
         return None
 
