@@ -9,7 +9,7 @@
 import math
 from collections.abc import Awaitable, Callable, Generator, Hashable
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import trio
 
@@ -21,6 +21,9 @@ from codex_actors.errors import StartTimeoutError
 STUCK_SECONDS = 5.0
 
 T_contra = TypeVar("T_contra", contravariant=True)
+
+# Is given the seconds since the kill, and the child's task.
+ReportStuck: TypeAlias = Callable[[float, trio.lowlevel.Task], None]
 
 
 class Child:
@@ -83,23 +86,22 @@ class Life(Child):
     """A `Child` as its supervisor sees it.
 
     Args:
-        spec: How it starts and stops.
+        child_id: The id in its spec.
         key: What its supervisor knows it by.
     """
 
     __slots__ = (
-        "_answered", "_brutal", "_graces", "_is_late", "_kill_at", "_scope", "_start_seconds", "_task",
+        "_answered", "_brutal", "_graces", "_is_late", "_kill_at", "_scope", "_task",
         "error", "is_started", "is_stopping", "key",
     )  # fmt: skip
 
-    def __init__(self, spec: ChildSpec, key: Hashable) -> None:
-        super().__init__(spec.id)
+    def __init__(self, child_id: Hashable, key: Hashable) -> None:
+        super().__init__(child_id)
         self.key = key
         self.is_started = False
         self.is_stopping = False
         self.error: BaseException | None = None
-        self._start_seconds = spec.start_seconds
-        self._scope = trio.CancelScope(shield=True, deadline=trio.current_time() + self._start_seconds)
+        self._scope = trio.CancelScope(shield=True)
         self._answered = trio.Event()
         self._graces: tuple[trio.CancelScope, ...] = ()
         self._kill_at = math.inf
@@ -134,21 +136,29 @@ class Life(Child):
             return reason_of(error)
         return SHUTDOWN if was_cut else NORMAL
 
-    async def wait_started(self) -> bool:
-        """Wait until the child is ready; False if it ended before.
+    async def wait_started(self, spec: ChildSpec, report_stuck: ReportStuck) -> None:
+        """Wait until the child is ready, or was stopped before; raises what else keeps it from being ready.
 
-        Being cancelled kills the child, and waits until it is gone.
+        Being cancelled stops the child, and waits until it is gone. So does the end of the time it has.
         """
         try:
-            await self._answered.wait()
+            with trio.move_on_after(spec.start_seconds) as time:
+                await self._answered.wait()
         except BaseException:  # also Ctrl-C, which strikes where the main task waits
-            self.kill()
-            with trio.CancelScope(shield=True):
-                await self._gone.wait()
+            await self._abandon(spec, report_stuck)
             if self.error:  # worse than being cancelled
                 raise self.error from None
             raise
-        return self.is_started
+        if time.cancelled_caught:
+            await self._abandon(spec, report_stuck)
+            raise self.error or StartTimeoutError(self.id, spec.start_seconds)
+        if not self.is_started and (self.error or not self.is_stopping):
+            raise self.error or RuntimeError("child exited without calling task_status.started()")
+
+    async def _abandon(self, spec: ChildSpec, report_stuck: ReportStuck) -> None:
+        self.ask_to_stop(spec)
+        with trio.CancelScope(shield=True):
+            await self.wait_gone(report_stuck)
 
     def acknowledge(self, value: object) -> None:
         """Take the child's word that it is ready, unless that comes too late."""
@@ -157,16 +167,7 @@ class Life(Child):
         if not self._scope.cancel_called:
             self.is_started = True
             self.value = value
-            self._scope.deadline = math.inf
             self._answered.set()
-
-    def start_failure(self) -> BaseException:
-        """What to tell whoever started a child that ended before it was ready."""
-        if self.error:
-            return self.error
-        if self._scope.cancelled_caught:
-            return StartTimeoutError(self.id, self._start_seconds)
-        return RuntimeError("child exited without calling task_status.started()")
 
     @contextmanager
     def grace(self) -> Generator[trio.CancelScope]:
@@ -200,12 +201,8 @@ class Life(Child):
         for scope in self._graces:
             scope.cancel()
 
-    async def wait_gone(self, report_stuck: Callable[[float, trio.lowlevel.Task], None]) -> None:
-        """Wait until the child has ended, and report it as often as it should have long ago.
-
-        Args:
-            report_stuck: Is given the seconds since the kill, and the child's task.
-        """
+    async def wait_gone(self, report_stuck: ReportStuck) -> None:
+        """Wait until the child has ended, and report it as often as it should have long ago."""
         while self.exit_reason is None:
             with trio.move_on_at(max(self._kill_at, trio.current_time()) + STUCK_SECONDS):
                 await self._gone.wait()

@@ -286,12 +286,13 @@ class _Host(ABC):
         What keeps the child from being ready is raised as it is.
         """
         nursery, spec = self._open_nursery(), slot.spec
-        life = slot.starting = Life(spec, slot.key)
+        life = slot.starting = Life(spec.id, slot.key)
         try:
             body = spec.start(*self._arguments, *spec.args, task_status=ChildStatus(life))
             slot.context.run(lambda: nursery.start_soon(self._live, slot, life, body, name=str(spec.id)))
-            if not await life.wait_started():
-                raise NoSupervisorError(self.name) if life.is_stopping else life.start_failure()
+            await life.wait_started(spec, partial(self._report.stuck, spec))
+            if not life.is_started:
+                raise NoSupervisorError(self.name)
         except Ignore:
             self._lose(slot)
             return None

@@ -6,6 +6,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from codex_actors._supervision import ChildSpec, ExitKind
 from codex_actors._supervisor import open_supervisor
+from codex_actors.errors import StartTimeoutError
 from tests.otp.puppets import TEMPORARY, Crash
 
 
@@ -107,3 +108,25 @@ async def test_a_child_that_takes_too_long_was_killed_whatever_it_does_then(auto
         life = await top.start_child(ChildSpec(id="a", start=child))
     assert life.exit_reason.kind is ExitKind.KILLED
     assert isinstance(life.exit_reason.error, Crash)
+
+
+@pytest.mark.parametrize("too_slow", [True, False])
+async def test_a_child_whose_start_is_given_up_has_its_time_to_clean_up(autojump_clock, too_slow):
+    log = []
+
+    async def child(*, task_status):
+        try:
+            await trio.sleep_forever()
+        finally:
+            with task_status.grace():
+                await trio.sleep(3)
+                log.append("cleaned up")
+                await trio.sleep_forever()
+
+    async with open_supervisor() as top:
+        spec = ChildSpec(id="a", start=child, start_timeout=1 if too_slow else 99)
+        with pytest.raises(StartTimeoutError) if too_slow else trio.move_on_after(1):
+            await top.start_child(spec)
+        assert log == ["cleaned up"]
+        assert trio.current_time() == 1 + 5
+        assert top.which_children() == []

@@ -112,13 +112,18 @@ def read_until(program: subprocess.Popen[str], line: str) -> None:
         assert program.poll() is None
 
 
+def rest_of(program: subprocess.Popen[str]) -> tuple[list[str], str]:
+    """What it still says, and its reports; `communicate` would lose what `readline` has read ahead."""
+    return program.stdout.read().splitlines(), program.stderr.read()
+
+
 @case("TRIO", "Ctrl-C, ordered")
 def test_ctrl_c_stops_children_in_reverse_and_is_no_crash(program):
     running = program(0.01)
     read_until(running, "ready")
     running.send_signal(signal.SIGINT)
-    out, reports = running.communicate(timeout=30)
-    order = [line for line in out.splitlines() if not line.startswith("stopping")]
+    out, reports = rest_of(running)
+    order = [line for line in out if not line.startswith("stopping")]
     assert order == ["-c", "-b", "-a", "KeyboardInterrupt"]
     assert "child_terminated" not in reports
     assert "error" not in reports
@@ -130,9 +135,9 @@ def test_a_second_ctrl_c_kills_what_is_left(program):
     running.send_signal(signal.SIGINT)
     read_until(running, "stopping c")
     running.send_signal(signal.SIGINT)
-    out, _ = running.communicate(timeout=30)
-    assert out.splitlines()[-1] == "KeyboardInterrupt"
-    assert sorted(line for line in out.splitlines() if line.startswith("-")) == ["-a", "-b", "-c"]
+    out, _ = rest_of(running)
+    assert out[-1] == "KeyboardInterrupt"
+    assert sorted(line for line in out if line.startswith("-")) == ["-a", "-b", "-c"]
 
 
 @case("TRIO", "SystemExit in a child")
@@ -262,6 +267,22 @@ async def test_a_supervisor_that_ends_takes_a_start_with_it_that_another_task_wa
             nursery.start_soon(start, top)
             await wait_all_tasks_blocked()
         assert log == ["begun", "gone"]
+
+
+async def test_a_child_that_says_started_after_it_was_stopped_has_not_started(autojump_clock):
+    async def late(*, task_status):
+        with trio.CancelScope(shield=True):
+            await trio.sleep(2)
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def start(top):
+        with pytest.raises(errors.NoSupervisorError):
+            await top.start_child(ChildSpec(id="late", start=late))
+
+    async with trio.open_nursery() as nursery, open_supervisor() as top:
+        nursery.start_soon(start, top)
+        await wait_all_tasks_blocked()
 
 
 @case("TRIO", "start timeout")
