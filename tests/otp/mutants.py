@@ -223,8 +223,8 @@ MUTANTS = [
     Mutant(
         "rest_for_one tries again from the first child that fell",
         SUPERVISES,
-        "not await self._revive(other):\n                return other",
-        "not await self._revive(other):\n"
+        "                    self._lose(slot)\n                return other",
+        "                    pass\n"
         "                slot.is_restarting, other.is_restarting = True, other is slot\n"
         "                return slot",
         "rest_for_one_tries_again",
