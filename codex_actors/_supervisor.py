@@ -255,12 +255,15 @@ class _Host(ABC):
                 await trio.lowlevel.checkpoint_if_cancelled()  # a supervisor that is killed kills
                 await self._stop_in_order()
         finally:
-            lives = [life for slot in self._slots.values() for life in slot.lives()]
-            for life in lives:
-                life.kill()
+            self._kill()
             with trio.CancelScope(shield=True):
                 for slot in list(self._slots.values()):
                     await self._wait_gone(slot)
+
+    def _kill(self) -> None:
+        for slot in self._slots.values():
+            for life in slot.lives():
+                life.kill()
 
     @abstractmethod
     async def _stop_in_order(self) -> None:
@@ -313,6 +316,8 @@ class _Host(ABC):
         """Do what the end of a child that had started asks for."""
         if life.error is not None and not isinstance(life.error, Exception):  # such as SystemExit
             self._lose(slot)
+            if self._nursery is None:  # for the second time: whoever is at the keyboard means it
+                self._kill()
             self._end(life.error)
         elif slot.life is life and life.is_stopping:
             self._lay_to_rest(slot, reason)
