@@ -14,7 +14,7 @@ import msgspec
 from tests.otp.programs import Program, to_erlang
 
 DRIVER = Path(__file__).parent / "erlang" / "driver.escript"
-AT_ONCE = 150
+AT_ONCE = 250
 # A machine that is busy may well make a program late, again and again.
 TRIES = 4
 # Nothing takes that long; a VM that is silent for a minute hangs.
@@ -49,6 +49,17 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
     moments: list[Moment]
 
 
+class Recorded(msgspec.Struct, frozen=True, array_like=True):
+    """A program, and what Erlang made of it."""
+
+    program: Program
+    trace: Trace
+
+    def steps(self) -> Iterator[tuple[Any, Moment]]:
+        """Each step, those that every program has included, with what came of it."""
+        return zip(["open", *self.program.steps, "tree", "stop"], self.trace.moments, strict=True)
+
+
 def is_here() -> bool:
     """Whether there is an Erlang to ask."""
     return shutil.which("escript") is not None
@@ -75,20 +86,20 @@ class Erlang:
             self._vm.kill()
         self._vm.communicate()
 
-    def run(self, programs: Sequence[Program]) -> list[Trace | None]:
+    def run(self, programs: Sequence[Program]) -> list[Recorded]:
         """Run programs side by side.
 
         Returns:
-            A trace of each; None if it was late each time.
+            What became of each, but for those that were late each time.
         """
-        traces: list[Trace | None] = [None] * len(programs)
-        missing = list(range(len(programs)))
+        missing = dict(enumerate(programs))
+        recorded: dict[int, Recorded] = {}
         for _ in range(TRIES):
-            for trace in self._run({number: programs[number] for number in missing}):
+            for trace in self._run(missing):
                 if not trace.late:
-                    traces[trace.number] = trace
-            missing = [number for number in missing if traces[number] is None]
-        return traces
+                    recorded[trace.number] = Recorded(programs[trace.number], trace)
+            missing = {number: each for number, each in missing.items() if number not in recorded}
+        return [recorded[number] for number in sorted(recorded)]
 
     def _run(self, programs: dict[int, Program]) -> Iterator[Trace]:
         assert self._vm.stdin

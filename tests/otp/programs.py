@@ -1,11 +1,9 @@
 """Programs for a supervisor: a tree, and what happens to it. Both Erlang's supervisor and ours can run them."""
 
-import math
-from collections.abc import Callable, Iterator
-from typing import Any
+import random
+from collections.abc import Iterator, Sequence
 
 import msgspec
-from hypothesis import strategies as st
 
 RESTARTS = ("permanent", "transient", "temporary")
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
@@ -19,6 +17,12 @@ ON_STOP = ("stop", "stop", "clean", "normal", "{shutdown,term}", "crash", "deaf"
 
 # Milliseconds. The longer one is never used up; waiting for the other one takes part of a burst of steps.
 LONG, SHORT = 5_000, 10
+
+# Real seconds are the price of a program.
+MAX_WAITS = 2
+
+WORKERS = "abc"
+SUBTREES = {1: ["s", "st"], 2: ["u", "uv"], 3: []}
 
 
 class Worker(msgspec.Struct, frozen=True, tag="worker"):
@@ -125,103 +129,122 @@ def walk(tree: Tree, path: str = "") -> Iterator[tuple[str, Worker | Tree]]:
             yield where, child
 
 
-_Draw = Callable[[st.SearchStrategy[Any]], Any]
+class _Writer:
+    """Writes programs by dice.
 
-_FIRST_STARTS = st.sampled_from([*["ok"] * 30, "ignore", "ignore", "fail"])
+    Not a Hypothesis strategy: Hypothesis repeats and mutates what it drew, which finds the bug near an example and
+    leaves out most combinations; and it makes a program smaller by one run after another, of seconds each.
+    """
 
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
 
-@st.composite
-def workers(draw: _Draw, child_id: str, first_starts: st.SearchStrategy[str], auto_shutdown: str) -> Worker:
-    """A worker that can be the child of a supervisor with this `auto_shutdown`; now and then one that cannot."""
-    restart = draw(st.sampled_from(RESTARTS))
-    on_stop = draw(st.sampled_from(ON_STOP))
-    in_vain = auto_shutdown == "never" and first_starts is _FIRST_STARTS
-    return Worker(
-        id=child_id,
-        restart=restart,
-        significant=restart != "permanent"
-        and not in_vain
-        and draw(st.integers(0, 9)) >= 5 + 4 * (auto_shutdown == "never"),
-        shutdown=draw(st.sampled_from(["brutal_kill", SHORT if on_stop == "deaf" else LONG])),
-        starts=(draw(first_starts), *draw(st.lists(st.sampled_from(STARTS), max_size=2))),
-        on_stop=on_stop,
-    )
+    def program(self) -> Program:
+        """A program; not everything it does need make sense."""
+        root = self._tree("root", 1, significant=False)
+        trees = {path: node for path, node in walk(root) if isinstance(node, Tree)}
+        leaves = [path for path, node in walk(root) if isinstance(node, Worker)]
+        steps = list[Step]()
+        waits = 0
+        for _ in range(self._dice.randint(8, 40)):
+            path = self._dice.choice(list(trees))
+            match self._dice.choices(["exit", "call", "hold", "wait"], [4, 4, 3, 1])[0]:
+                case "exit":
+                    steps.append(self._exit(leaves))
+                case "call":
+                    steps.append(self._call(path, trees[path], leaves))
+                case "hold":
+                    steps.append(self._hold(path, trees[path], leaves))
+                case _ if waits < MAX_WAITS:
+                    waits += 1
+                    steps.append(Wait(self._dice.randint(1, 3)))
+                case _:
+                    pass
+        return Program(root, tuple(steps))
 
+    # ------------------------------------------------------------------ trees
 
-_FLAGS = st.builds(
-    Flags,
-    st.sampled_from(STRATEGIES),
-    st.sampled_from([0, 1, 1, 2, 3, 4]),
-    st.sampled_from([1, 2]),
-    st.sampled_from(["never", "never", "any_significant", "all_significant"]),
-)
-_SUBTREES = {1: "st", 2: "uv", 3: ""}
-_WORKERS = "abc"
+    def _tree(self, tree_id: str, level: int, *, significant: bool) -> Tree:
+        flags = Flags(
+            self._dice.choice(STRATEGIES),
+            self._dice.choice([0, 1, 1, 2, 3, 5, 9]),
+            self._dice.choice([1, 2]),
+            self._dice.choice(["never", "never", "never", "any_significant", "all_significant"]),
+        )
+        children = [
+            self._worker(child_id, self._first_start(), significant=self._is_significant(flags))
+            for child_id in WORKERS[: self._dice.randint(1, 3)]
+        ]
+        subtrees = [
+            self._tree(child_id, level + 1, significant=self._is_significant(flags))
+            for child_id in self._dice.choice(["", "", *SUBTREES[level]])
+        ]
+        mixed = [*children, *subtrees]
+        self._dice.shuffle(mixed)
+        return Tree(tree_id, self._restart(significant=significant), significant, flags, tuple(mixed))
 
+    def _worker(self, child_id: str, first_start: str, *, significant: bool) -> Worker:
+        on_stop = self._dice.choice(ON_STOP)
+        return Worker(
+            id=child_id,
+            restart=self._restart(significant=significant),
+            significant=significant,
+            shutdown=self._dice.choice(["brutal_kill", SHORT if on_stop == "deaf" else LONG]),
+            starts=(first_start, *self._dice.choices(STARTS, [3, 3, 2], k=self._dice.randint(0, 2))),
+            on_stop=on_stop,
+        )
 
-@st.composite
-def trees(draw: _Draw, tree_id: str = "root", level: int = 1, *, significant: bool = False) -> Tree:
-    """A tree of up to three levels."""
-    flags = draw(_FLAGS)
-    ids = [*_WORKERS[: draw(st.integers(1, 3))], *draw(st.sampled_from([*["", "", ""], *_SUBTREES[level]]))]
-    children = []
-    for child_id in draw(st.permutations(ids)):
-        if child_id in _WORKERS:
-            children.append(draw(workers(child_id, _FIRST_STARTS, flags.auto_shutdown)))
-        else:
-            matters = flags.auto_shutdown != "never" and draw(st.booleans())
-            children.append(draw(trees(child_id, level + 1, significant=matters)))
-    restart = draw(st.sampled_from(RESTARTS[significant:]))
-    return Tree(tree_id, restart, significant, flags, tuple(children))
+    def _restart(self, *, significant: bool) -> str:
+        return self._dice.choice(RESTARTS[1:] if significant else RESTARTS)
 
+    def _is_significant(self, flags: Flags) -> bool:
+        return flags.auto_shutdown != "never" and self._dice.random() < 0.4
 
-@st.composite
-def programs(draw: _Draw) -> Program:
-    """A program; not everything it does need make sense."""
-    root = draw(trees())
-    supervisors = {path: node for path, node in walk(root) if isinstance(node, Tree)}
-    leaves = [path for path, node in walk(root) if isinstance(node, Worker)]
+    def _first_start(self) -> str:
+        """Mostly a good one: without it there is no tree to go on with."""
+        return self._dice.choices(STARTS, [40, 1, 6])[0]
 
-    def call(path: str, functions: tuple[str, ...]) -> Call:
-        function = draw(st.sampled_from(functions))
+    # ------------------------------------------------------------------ steps
+
+    def _exit(self, paths: Sequence[str]) -> Exit:
+        return Exit(self._dice.choice(paths), self._dice.choice(REASONS))
+
+    def _call(self, path: str, tree: Tree, leaves: list[str]) -> Call:
+        known = [child.id for child in tree.children]
+        function = self._dice.choice(CHANGES + LOOKS)
+        return self._call_about([*known, *known, "c", "d"], function, path, tree, leaves, bad=0.1)
+
+    def _call_about(
+        self, ids: Sequence[str], function: str, path: str, tree: Tree, leaves: list[str], *, bad: float
+    ) -> Call:
         if function in {"which_children", "count_children"}:
             return Call(path, function)
-        tree = supervisors[path]
-        child_id = draw(st.sampled_from([*(child.id for child in tree.children), *_WORKERS, "d", "d"]))
         if function != "start_child":
-            return Call(path, function, child_id)
-        if child_id not in {*_WORKERS, "d"}:  # a subtree: only ever asked for where there is one
-            child_id = "d"
+            return Call(path, function, self._dice.choice(ids))
+        child_id = self._dice.choice([*WORKERS, "d", "d"])
         leaves.append(f"{path}/{child_id}")
-        return Call(
-            path, function, draw(workers(child_id, st.sampled_from(STARTS), tree.flags.auto_shutdown))
-        )
+        in_vain = tree.flags.auto_shutdown == "never" and self._dice.random() < bad
+        significant = in_vain or self._is_significant(tree.flags)
+        return Call(path, function, self._worker(child_id, self._dice.choice(STARTS), significant=significant))
 
-    def exit_(paths: list[str]) -> Exit:
-        return Exit(draw(st.sampled_from(paths)), draw(st.sampled_from(REASONS)))
-
-    def hold(path: str) -> Hold:
+    def _hold(self, path: str, tree: Tree, leaves: list[str]) -> Hold:
+        """Mostly about one child, so that calls meet it while it is being restarted."""
         own = [leaf for leaf in leaves if leaf.rpartition("/")[0] == path]
-        return Hold(
-            path,
-            tuple(
-                exit_(own) if draw(st.booleans()) else call(path, CHANGES)
-                for _ in range(draw(st.integers(2, 4)))
-            ),
-        )
+        about = self._dice.choice(own)
+        steps: list[Exit | Call] = [self._exit([about])]
+        for _ in range(self._dice.randint(1, 3)):
+            if self._dice.random() < 0.3:
+                steps.append(self._exit(own))
+            else:
+                ids = [about[-1], about[-1], *WORKERS, "d"]
+                # No spec that cannot work: we refuse it at once, and OTP in its turn, if it comes to that.
+                steps.append(self._call_about(ids, self._dice.choice(CHANGES), path, tree, leaves, bad=0.0))
+        if self._dice.random() < 0.3:
+            self._dice.shuffle(steps)
+        return Hold(path, tuple(steps))
 
-    steps: list[Step] = []
-    waits = 0
-    for _ in range(draw(st.integers(2, 12))):
-        kind = draw(st.sampled_from(["exit"] * 4 + ["call"] * 4 + ["hold"] + ["wait"] * (waits < 2)))
-        path = draw(st.sampled_from(sorted(supervisors)))
-        if kind == "exit":
-            steps.append(exit_(leaves))
-        elif kind == "call":
-            steps.append(call(path, CHANGES + LOOKS))
-        elif kind == "hold":
-            steps.append(hold(path))
-        else:
-            waits += 1
-            steps.append(Wait(draw(st.integers(1, 3))))
-    return Program(root, tuple(steps))
+
+def write(count: int, seed: int) -> list[Program]:
+    """Write programs; the same ones each time for a seed."""
+    writer = _Writer(random.Random(seed))
+    return [writer.program() for _ in range(count)]

@@ -1,0 +1,251 @@
+"""Runs the same programs on Erlang's supervisor and on ours, and compares what happens.
+
+``python -m tests.otp.differential --programs 500``, or ``nox -s otp``. It tells how often the programs did what
+programs can do, and shows that each of some planted bugs is found.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from tests.otp.erlang_side import Erlang, Recorded
+from tests.otp.hits import Hits
+from tests.otp.mutants import MUTANTS, Mutant
+from tests.otp.our_side import replay
+from tests.otp.programs import Exit, Hold, Program, Step, Tree, Worker, to_erlang, walk, write
+
+ROOT = Path(__file__).parents[2]
+SECOND = 1_000_000  # in microseconds
+
+# OTP's clock of restarts has whole seconds, ours is exact. Whatever a program does begins in the same half of
+# a second, so that there, seen from OTP, a period is half a second longer.
+HALF_A_SECOND = 0.5
+
+# An accident of timing on Erlang's side does not happen again.
+CONFIRMATIONS = 2
+
+# Programs are made, run and compared by so many at a time.
+ROUND = 500
+
+# With a bug planted, ours may never come to an end.
+HANG_SECONDS = 60.0
+
+PLANTED = (
+    "one restart too many",
+    "no restart is ever forgotten",
+    "a group restart counts for each child",
+    "a transient child is restarted after Shutdown",
+    "to give up is to crash",
+    "rest_for_one takes all down",
+    "a group is stopped in start order",
+    "a temporary sibling is revived",
+    "a sibling that was down stays down",
+    "rest_for_one tries again from the first child that fell",
+    "a crash of a sibling that is taken down counts too",
+    "a child that is being restarted cannot be stopped",
+    "the first significant child counts for all",
+    "a child that failed to start is kept",
+)
+
+
+T = TypeVar("T")
+
+# ---------------------------------------------------------------------- programs
+
+
+def smaller(program: Program) -> Iterator[Program]:
+    """All programs with a bit less in them."""
+    steps = program.steps
+    for start, end in combinations(range(len(steps) + 1), 2):
+        yield replace(program, steps=steps[:start] + steps[end:])
+    for number, step in enumerate(steps):
+        for less in _smaller_holds(step):
+            yield replace(program, steps=(*steps[:number], less, *steps[number + 1 :]))
+    for root in _smaller_trees(program.root):
+        yield replace(program, root=root)
+
+
+def _smaller_holds(step: Step) -> Iterator[Hold]:
+    for rest in _without_one(step.steps) if isinstance(step, Hold) else ():
+        yield replace(step, steps=rest)
+
+
+def _smaller_trees(tree: Tree) -> Iterator[Tree]:
+    for rest in _without_one(tree.children):
+        yield replace(tree, children=rest)
+    for number, child in enumerate(tree.children):
+        for less in _smaller_trees(child) if isinstance(child, Tree) else _smaller_workers(child):
+            yield replace(tree, children=(*tree.children[:number], less, *tree.children[number + 1 :]))
+
+
+def _smaller_workers(worker: Worker) -> Iterator[Worker]:
+    if worker.on_stop != "stop":
+        yield replace(worker, on_stop="stop")
+    for rest in _without_one(worker.starts):
+        if rest:
+            yield replace(worker, starts=rest)
+
+
+def _without_one(items: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
+    return (items[:number] + items[number + 1 :] for number in range(len(items)))
+
+
+def smallest(erlang: Erlang, program: Program) -> str:
+    """Make a program that differs as small as can be, and show where it differs."""
+    shown = difference_seen_again(erlang, program)
+    while found := {each.program: text for each in erlang.run(list(smaller(program))) if (text := difference(each))}:
+        program = min(found, key=lambda each: len(to_erlang(each)))
+        shown = found[program]
+    return shown
+
+
+# ---------------------------------------------------------------------- comparing
+
+
+def needs_model(recorded: Recorded) -> bool:
+    """Whether OTP's clock may matter: of exits a whole period apart, some are apart for longer than that."""
+    seconds = {moment.at // SECOND for step, moment in recorded.steps() if isinstance(step, Exit | Hold)}
+    periods = {tree.flags.period for _, tree in walk(recorded.program.root) if isinstance(tree, Tree)}
+    return any(abs(one - other) in periods for one, other in combinations(seconds, 2))
+
+
+def difference(recorded: Recorded) -> str:
+    """Say where the two part; nothing if they never do."""
+    times = [moment.at for _, moment in recorded.steps()]
+    slack = HALF_A_SECOND if needs_model(recorded) else 0.0
+    try:
+        ours = replay(recorded.program, times, slack=slack, seed=recorded.trace.number)
+    except Exception:  # noqa: BLE001 - whatever it is, OTP did not raise it
+        return f"{_show(recorded.program)}\nours raised\n{traceback.format_exc()}"
+    for (step, moment), (result, events) in zip(recorded.steps(), ours, strict=True):
+        if (moment.result, moment.events) != (result, events):
+            lines = (f"  OTP  {moment.result} {moment.events}", f"  ours {result} {events}")
+            return "\n".join([_show(recorded.program), f"differ in {to_erlang(step)}:", *lines])
+    return ""
+
+
+def difference_seen_again(erlang: Erlang, program: Program) -> str:
+    """Run a program anew, until there is no difference, or that has been seen often enough."""
+    found = ""
+    for _ in range(CONFIRMATIONS):
+        found = next(map(difference, erlang.run([program])), "")
+        if not found:
+            break
+    return found
+
+
+def _show(program: Program) -> str:
+    lines = (f"    {to_erlang(step)}" for step in program.steps)
+    return "\n".join([to_erlang(program.root), *lines])
+
+
+# ---------------------------------------------------------------------- planted bugs
+
+
+def finds(mutant: Mutant, recorded: Path) -> int:
+    """Say how many recorded programs it takes to find a planted bug; 0 is that they do not."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory)
+        shutil.copytree(ROOT / "codex_actors", copy / "codex_actors")
+        shutil.copytree(ROOT / "tests" / "otp", copy / "tests" / "otp")
+        shutil.copy(ROOT / "tests" / "__init__.py", copy / "tests")
+        (copy / "codex_actors" / f"{mutant.room}.py").write_text(mutant.source())
+        command = [sys.executable, "-B", "-m", "tests.otp.differential", "--judge", str(recorded)]
+        with subprocess.Popen(command, cwd=copy, stdout=subprocess.PIPE, text=True) as judging:
+            try:
+                numbers, _ = judging.communicate(timeout=HANG_SECONDS)
+            except subprocess.TimeoutExpired:  # so that is what the bug does
+                judging.kill()
+                numbers, _ = judging.communicate()
+        return int(numbers.split()[-1]) if judging.returncode else 0
+
+
+def judge(recorded: Path) -> bool:
+    """Compare recorded programs, each announced by its number, up to the first that differs."""
+    for number, each in enumerate(msgspec.json.decode(recorded.read_bytes(), type=list[Recorded]), 1):
+        _say(number)
+        if difference(each):
+            return False
+    return True
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def compare(erlang: Erlang, count: int, number: int, hits: Hits) -> list[Recorded]:
+    """Run so many programs on both; raises `AssertionError` with the smallest that differs."""
+    recorded = erlang.run(write(count, number))
+    different = [each.program for each in recorded if difference(each)]
+    for program in different:
+        if difference_seen_again(erlang, program):
+            raise AssertionError(smallest(erlang, program))
+    for each in recorded:
+        hits.count(each)
+    return recorded
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--programs", type=int, default=ROUND, metavar="N", help="how many (default: 500)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default: 0)")
+    parser.add_argument("--judge", type=Path, metavar="FILE", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.judge:
+        return 0 if judge(arguments.judge) else 1
+    hits, first = _compare_all(arguments.programs, arguments.seed)
+    _say(hits.table())
+    for combination in hits.never():
+        _say(f"never: {' '.join(combination)}")
+    missed = _find_planted(first)
+    return 1 if missed or (hits.never() and arguments.programs >= ROUND) else 0
+
+
+def _compare_all(count: int, number: int) -> tuple[Hits, list[Recorded]]:
+    hits, rounds, models, began = Hits(), list[list[Recorded]](), 0, time.monotonic()
+    ran = 0
+    first: list[Recorded] = []
+    with Erlang() as erlang:
+        for start in range(0, count, ROUND):
+            recorded = compare(erlang, min(ROUND, count - start), number + start // ROUND, hits)
+            first = first or recorded
+            ran += len(recorded)
+            models += sum(map(needs_model, recorded))
+            _say(
+                f"{ran:,} programs do on ours what they do on Erlang's supervisor, {models:,} of them with its "
+                f"clock of whole seconds modelled; {start + ROUND - ran} too slow to tell; "
+                f"{time.monotonic() - began:.0f} s"
+            )
+    return hits, first
+
+
+def _find_planted(recorded: list[Recorded]) -> int:
+    missed = 0
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "recorded.json"
+        file.write_bytes(msgspec.json.encode(recorded))
+        for mutant in (mutant for mutant in MUTANTS if mutant.bug in PLANTED):
+            number = finds(mutant, file)
+            missed += not number
+            _say(f"planted: {mutant.bug}: {f'found by program {number}' if number else 'NOT FOUND'}")
+    return missed
+
+
+def _say(what: object) -> None:
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
