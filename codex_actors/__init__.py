@@ -7,6 +7,8 @@ Every turn ends in an outcome you can trust, and leaves nothing behind::
         result = await thread.run("What does this repository do?")
         print(result.final_response)
 
+What keeps tasks running, with Codex or without, is `open_supervisor` and `open_dynamic_supervisor`.
+
 What Codex says is in `codex_actors.events` and `codex_actors.items`, what can go wrong in
 `codex_actors.errors`, what can be asked in `codex_actors.options`, and a scripted model for your own
 tests in `codex_actors.testing`.
@@ -14,14 +16,38 @@ tests in `codex_actors.testing`.
 
 # Lowest layer first; a file imports only from those before its own:
 #   data       _data, items, events, results, errors, options   what is said and asked; no behaviour
-#   decisions  _protocol, _failures, _nursery                   bytes to events to an outcome; no waiting
+#   decisions  _protocol, _failures, _supervision, _nursery     bytes to events to an outcome; no waiting
 #   transport  _process, backends/                              how Codex is started, read and stopped
+#   supervisor _child, _reports, _supervisor                    tasks that restart tasks
 #   actors     _locks, _usage, _turn, _runner                   one task per turn
 #   API        _thread, _codex                                  what users hold
 #   edge       testing/, cli/                                   may know everything
 
+from codex_actors._child import Child, ChildStatus
 from codex_actors._codex import Codex
 from codex_actors._runner import CodexStatistics
+from codex_actors._supervision import (
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    ChildType,
+    ExitKind,
+    ExitReason,
+    Ignore,
+    Restart,
+    Shutdown,
+    Strategy,
+    SupervisorFlags,
+    check_child_specs,
+)
+from codex_actors._supervisor import (
+    ChildCounts,
+    ChildInfo,
+    DynamicSupervisor,
+    Supervisor,
+    open_dynamic_supervisor,
+    open_supervisor,
+)
 from codex_actors._thread import Thread
 from codex_actors._turn import Turn
 from codex_actors.errors import CodexError
@@ -44,7 +70,15 @@ from codex_actors.options import (
 from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
 
 __all__ = [
+    "AutoShutdown",
+    "Backoff",
     "BaseBranch",
+    "Child",
+    "ChildCounts",
+    "ChildInfo",
+    "ChildSpec",
+    "ChildStatus",
+    "ChildType",
     "Codex",
     "CodexError",
     "CodexOptions",
@@ -52,12 +86,21 @@ __all__ = [
     "Commit",
     "CustomReview",
     "Deadlines",
+    "DynamicSupervisor",
+    "ExitKind",
+    "ExitReason",
     "HttpMcpServer",
+    "Ignore",
     "LastThread",
     "LocalImage",
     "PartialResult",
+    "Restart",
+    "Shutdown",
     "SideEffects",
     "StdioMcpServer",
+    "Strategy",
+    "Supervisor",
+    "SupervisorFlags",
     "Text",
     "Thread",
     "ThreadName",
@@ -68,4 +111,7 @@ __all__ = [
     "TurnResult",
     "TurnUsage",
     "UncommittedChanges",
+    "check_child_specs",
+    "open_dynamic_supervisor",
+    "open_supervisor",
 ]
