@@ -1,5 +1,8 @@
 """What can be done with a clone: `python -m nox --list`. Each session sets itself up, with only pip."""
 
+import os
+import shutil
+
 import nox
 
 nox.needs_version = ">=2025.10.14"
@@ -42,6 +45,15 @@ def property_(session: nox.Session) -> None:
     """Run the Hypothesis tests on many more inputs than `tests` does, and on other ones each time."""
     install(session, "-e", ".[codex,cli,testing]", *TESTS)
     session.run("pytest", "-m", "hypothesis", "--hypothesis-profile=thorough", *session.posargs)
+
+
+@nox.session
+def otp(session: nox.Session) -> None:
+    """Run programs on Erlang's supervisor and on ours, and compare; 500, or as `-- --programs N` says."""
+    install(session, "-e", ".", *TESTS)
+    if shutil.which("escript") is None:
+        install_erlang(session)
+    session.run("python", "-m", "tests.otp.differential", *session.posargs)
 
 
 @nox.session
@@ -95,6 +107,16 @@ def install(session: nox.Session, *wanted: str) -> None:
     if not stamp.exists() or stamp.read_text() != now:
         session.install(*wanted)
         stamp.write_text(now)
+
+
+def install_erlang(session: nox.Session) -> None:
+    """Install Erlang, where that is a matter of a command."""
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        session.error("Needs Erlang's escript: `sudo apt-get install erlang-base`, or see erlang.org")
+    session.run("apt-get", "update", external=True, silent=True)
+    session.run(
+        "apt-get", "install", "--yes", "--no-install-recommends", "erlang-base", external=True, silent=True
+    )
 
 
 def npm_install(session: nox.Session, package: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import msgspec
 
@@ -76,7 +76,7 @@ class Erlang:
             text=True,
         )
 
-    def __enter__(self) -> "Erlang":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

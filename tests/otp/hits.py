@@ -75,7 +75,6 @@ class Hits:
 
     def table(self) -> str:
         """All of it, to be read."""
-        counts = sorted(self.combined[each] for each in EVERYTHING)
         lines = [
             *_grid("ends", self.exits, RESTARTS, REASONS),
             *_grid("starts", self.starts, RESTARTS, STARTS),
@@ -84,11 +83,16 @@ class Hits:
                 _row(function, result, (self.calls[strategy, function, result] for strategy in STRATEGIES))
                 for function, result in sorted({key[1:] for key in self.calls})
             ),
+        ]
+        return "\n".join([*lines, self._rarest()])
+
+    def _rarest(self) -> str:
+        counts = sorted(self.combined[each] for each in EVERYTHING)
+        return (
             "strategy x restart type x exit reason x admin call x start result, met by one supervisor: "
             f"{len(counts)} combinations, {len(self.never())} of them never, the rarest {counts[0]} times, "
-            f"half of them {counts[len(counts) // 2]} times or more",
-        ]
-        return "\n".join(lines)
+            f"half of them {counts[len(counts) // 2]} times or more"
+        )
 
 
 class _Own:

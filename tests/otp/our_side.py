@@ -2,8 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
@@ -28,7 +29,7 @@ MILLISECONDS = 0.001
 MICROSECONDS = 0.000_001
 
 # What OTP calls what we raise.
-WORDS = {
+WORDS: dict[type[errors.SupervisionError], str] = {
     errors.AlreadyPresentError: "already_present",
     errors.AlreadyStartedError: "already_started",
     errors.ChildNotFoundError: "not_found",
@@ -114,25 +115,20 @@ class _Play:
         self._events: list[Any] = []
         self._puppets: dict[str, _Puppet] = {}
         self._starts = defaultdict[str, int](int)
-        self._stop = trio.Event()
+        self._told_to_stop = trio.Event()
 
     async def run(self, program: Program, times: list[int]) -> None:
-        steps = [None, *program.steps, "tree", "stop"]
         async with trio.open_nursery() as nursery:
+            steps: list[Callable[[], Awaitable[Any]]] = [
+                partial(nursery.start, self._root, program.root),
+                *(partial(self._step, step) for step in program.steps),
+                self._look_at_all,
+                self._stop,
+            ]
             for at, step in zip(times, steps, strict=True):
                 await trio.sleep_until(at * MICROSECONDS)
                 self._events = []
-                match step:
-                    case None:
-                        result = await nursery.start(self._root, program.root)
-                    case "tree":
-                        result = self._tree("")
-                    case "stop":
-                        result = "ok" if self._running("") else "noproc"
-                        self._stop.set()
-                    case _:
-                        result = await self._step(step)
-                self.moments.append((result, self._events))
+                self.moments.append((await step(), self._events))
                 await wait_all_tasks_blocked()
 
     # ------------------------------------------------------------------ steps
@@ -165,11 +161,10 @@ class _Play:
         async def carry_out(number: int, step: Step) -> None:
             results[number] = await self._step(step)
 
-        async with trio.open_nursery() as nursery:
-            async with supervisor._turn:
-                for number, step in enumerate(steps):
-                    nursery.start_soon(carry_out, number, step)
-                    await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery, supervisor._turn:
+            for number, step in enumerate(steps):
+                nursery.start_soon(carry_out, number, step)
+                await wait_all_tasks_blocked()
         return results
 
     async def _call(self, call: Call) -> Any:
@@ -180,33 +175,34 @@ class _Play:
         except errors.SpecError:
             # We refuse a spec before we ask whether there is a supervisor; Elixir does, and OTP does not.
             return "bad_combination" if self._running(call.path) else "noproc"
-        except tuple(WORDS) as error:
-            return next(word for kind, word in WORDS.items() if isinstance(error, kind))
         except (Crash, errors.ChildStartError):
             return "failed"
+        except errors.SupervisionError as error:
+            return WORDS[type(error)]
 
     async def _ask(self, supervisor: Supervisor, call: Call) -> Any:
+        child_id = call.argument
         match call.function:
             case "start_child":
                 assert not isinstance(call.argument, str)
                 child = await supervisor.start_child(self._spec(call.path, call.argument))
                 return "ok" if child else "ignored"
             case "restart_child":
-                return "ok" if await supervisor.restart_child(call.argument) else "ignored"
+                return "ok" if await supervisor.restart_child(child_id) else "ignored"
             case "terminate_child":
-                await supervisor.terminate_child(call.argument)
-                return "ok"
+                await supervisor.terminate_child(child_id)
             case "delete_child":
-                await supervisor.delete_child(call.argument)
-                return "ok"
-            case "which_children":
-                return [[info.id, _state(info), info.type.value] for info in supervisor.which_children()]
-            case "count_children":
-                counts = supervisor.count_children()
-                return [counts.specs, counts.active, counts.supervisors, counts.workers]
+                await supervisor.delete_child(child_id)
             case _:
-                spec = supervisor.get_childspec(call.argument)
-                return [spec.id, spec.restart.value, _shutdown(spec), spec.type.value, spec.significant]
+                return _look(supervisor, call)
+        return "ok"
+
+    async def _look_at_all(self) -> Any:
+        return self._tree("")
+
+    async def _stop(self) -> str:
+        self._told_to_stop.set()
+        return "ok" if self._running("") else "noproc"
 
     def _running(self, path: str) -> Supervisor | None:
         supervisor = self.supervisors.get(path)
@@ -230,7 +226,7 @@ class _Play:
             async with open_supervisor(children, name="", **self._flags(tree)) as supervisor:
                 self.supervisors[""] = supervisor
                 task_status.started("ok")
-                await self._stop.wait()
+                await self._told_to_stop.wait()
         except errors.ChildStartError as error:
             task_status.started(["failed", error.child_id])
             return
@@ -326,6 +322,18 @@ def _end(how: str) -> None:
             raise Crash
         case _:
             pass
+
+
+def _look(supervisor: Supervisor, call: Call) -> Any:
+    match call.function:
+        case "which_children":
+            return [[info.id, _state(info), info.type.value] for info in supervisor.which_children()]
+        case "count_children":
+            counts = supervisor.count_children()
+            return [counts.specs, counts.active, counts.supervisors, counts.workers]
+        case _:
+            spec = supervisor.get_childspec(call.argument)
+            return [spec.id, spec.restart.value, _shutdown(spec), spec.type.value, spec.significant]
 
 
 def _shutdown(spec: ChildSpec) -> object:

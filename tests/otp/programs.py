@@ -1,4 +1,4 @@
-"""Programs for a supervisor: a tree, and what happens to it. Both Erlang's supervisor and ours can run them."""
+"""Programs for a supervisor: a tree, and what happens to it. Erlang's supervisor and ours can run them."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -100,7 +100,7 @@ class Program(msgspec.Struct, frozen=True, array_like=True):
 
 
 def to_erlang(value: object) -> str:
-    """Write anything a program consists of as an Erlang term. Paths, which start with a slash, are binaries."""
+    """Write any part of a program as an Erlang term. Paths, which start with a slash, are binaries."""
     match value:
         case bool():
             return str(value).lower()
@@ -132,8 +132,9 @@ def walk(tree: Tree, path: str = "") -> Iterator[tuple[str, Worker | Tree]]:
 class _Writer:
     """Writes programs by dice.
 
-    Not a Hypothesis strategy: Hypothesis repeats and mutates what it drew, which finds the bug near an example and
-    leaves out most combinations; and it makes a program smaller by one run after another, of seconds each.
+    Not by Hypothesis, which repeats and mutates what it drew: of its programs, 500 left out half of the
+    combinations of what they can do. And it would make a program smaller one run after another, of seconds
+    each, where Erlang runs hundreds at once.
     """
 
     def __init__(self, dice: random.Random) -> None:
@@ -179,17 +180,18 @@ class _Writer:
             self._tree(child_id, level + 1, significant=self._is_significant(flags))
             for child_id in self._dice.choice(["", "", *SUBTREES[level]])
         ]
-        mixed = [*children, *subtrees]
+        mixed: list[Worker | Tree] = [*children, *subtrees]
         self._dice.shuffle(mixed)
         return Tree(tree_id, self._restart(significant=significant), significant, flags, tuple(mixed))
 
     def _worker(self, child_id: str, first_start: str, *, significant: bool) -> Worker:
         on_stop = self._dice.choice(ON_STOP)
+        shutdowns: list[int | str] = ["brutal_kill", SHORT if on_stop == "deaf" else LONG]
         return Worker(
             id=child_id,
             restart=self._restart(significant=significant),
             significant=significant,
-            shutdown=self._dice.choice(["brutal_kill", SHORT if on_stop == "deaf" else LONG]),
+            shutdown=self._dice.choice(shutdowns),
             starts=(first_start, *self._dice.choices(STARTS, [3, 3, 2], k=self._dice.randint(0, 2))),
             on_stop=on_stop,
         )
@@ -225,7 +227,9 @@ class _Writer:
         leaves.append(f"{path}/{child_id}")
         in_vain = tree.flags.auto_shutdown == "never" and self._dice.random() < bad
         significant = in_vain or self._is_significant(tree.flags)
-        return Call(path, function, self._worker(child_id, self._dice.choice(STARTS), significant=significant))
+        return Call(
+            path, function, self._worker(child_id, self._dice.choice(STARTS), significant=significant)
+        )
 
     def _hold(self, path: str, tree: Tree, leaves: list[str]) -> Hold:
         """Mostly about one child, so that calls meet it while it is being restarted."""
