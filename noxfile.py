@@ -14,7 +14,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 TESTS, LINT, TYPES = (nox.project.dependency_groups(PYPROJECT, name) for name in ("tests", "lint", "types"))
 
 # What reads Codex and what asks it is pure, and decides every outcome: there, each branch is tested.
-FULLY_COVERED = ("_data", "_protocol", "errors", "events", "items", "options")
+FULLY_COVERED = ("_data", "_protocol", "_supervision", "errors", "events", "items", "options")
 
 
 @nox.session
