@@ -1,10 +1,12 @@
 """Rules of OTP's that its own tests do not state, by their numbers in docs/explanation/supervision.md."""
 
 import contextvars
+import re
+from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex_actors import errors
 from codex_actors._child import Child
@@ -372,3 +374,31 @@ async def test_a_supervisor_gives_up_once_however_many_crash_together(autojump_c
             await trio.sleep_forever()
     contexts = sorted(entry[0] for entry in reported(logs))
     assert contexts == ["child_terminated", "shutdown", "shutdown_error", "shutdown_error"]
+
+
+async def test_a_child_that_stops_itself_as_it_says_started_again_is_gone(autojump_clock, logs):
+    lives = []
+
+    async def suicidal(*, task_status):
+        task_status.started(event := trio.Event())
+        if lives:
+            await top.terminate_child(lives[0])
+        await event.wait()
+        raise Crash
+
+    async with open_dynamic_supervisor() as top:
+        lives.append(await top.start_child(ChildSpec(id="a", start=suicidal)))
+        lives[0].value.set()
+        await wait_all_tasks_blocked()
+        assert top.which_children() == []
+    assert [entry[0] for entry in reported(logs)] == ["child_terminated"]
+
+
+EXPLANATION = Path(__file__).parent.parent / "docs/explanation/supervision.md"
+
+
+@pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", EXPLANATION.read_text(), re.DOTALL))
+def test_the_programs_of_the_explanation_run(program, logs):
+    names = {}
+    exec(compile(program, "supervision.md", "exec", dont_inherit=True), names)
+    trio.run(names["main"], clock=MockClock(autojump_threshold=0))
