@@ -120,8 +120,10 @@ def test_no_error_shows_what_belongs_to_the_user(error):
 
 @pytest.mark.parametrize("error", ALL)
 def test_the_docstring_names_every_attribute(error):
-    documented = "".join(base.__doc__ or "" for base in error.__mro__ if base.__module__ == errors.__name__)
-    assert [name for name in vars(built(error)) if f"        {name}: " not in documented] == []
+    documented = "".join(
+        inspect.cleandoc(base.__doc__ or "") for base in error.__mro__ if base.__module__ == errors.__name__
+    )
+    assert [name for name in vars(built(error)) if f"\n    {name}: " not in documented] == []
 
 
 @pytest.mark.parametrize(

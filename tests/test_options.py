@@ -4,6 +4,7 @@
 # mypy: disable-error-code="arg-type,list-item,dict-item"
 
 import copy
+import inspect
 import pickle
 from pathlib import Path
 
@@ -43,8 +44,8 @@ THREAD_ID = "01a1f8d9-1305-7df3-b436-4762163822ac"
 
 def documented(options: type[Options]) -> dict[str, str]:
     """The lines under `Attributes:` by the field they belong to."""
-    lines = (options.__doc__ or "").partition("Attributes:\n")[2].splitlines()
-    return dict(line.strip().split(": ", 1) for line in lines if line[8:9].strip())
+    lines = inspect.cleandoc(options.__doc__ or "").partition("Attributes:\n")[2].splitlines()
+    return dict(line.strip().split(": ", 1) for line in lines if line[4:5].strip())
 
 
 @pytest.mark.parametrize("options", ALL)

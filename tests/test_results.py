@@ -1,5 +1,7 @@
 """What a turn came to, in the words that users read."""
 
+import inspect
+
 import msgspec
 import pytest
 
@@ -23,7 +25,9 @@ def test_only_a_partial_result_can_do_without_a_thread():
 def test_every_field_of_a_result_is_documented():
     for result in (TurnResult, Usage, TurnUsage, Timings):
         names = [field.name for field in msgspec.structs.fields(result)]
-        assert [name for name in names if f"        {name}: " not in (result.__doc__ or "")] == []
+        assert [
+            name for name in names if f"\n    {name}: " not in inspect.cleandoc(result.__doc__ or "")
+        ] == []
 
 
 def test_where_nothing_is_known_nothing_is_claimed():

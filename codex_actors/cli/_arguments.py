@@ -2,6 +2,7 @@
 # too, with its name, its kind and its line of documentation. Quick to import: nothing runs yet.
 
 import argparse
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -282,8 +283,8 @@ def _option_names(field: str) -> tuple[str, ...]:
 
 def _documentation(options: type[Options]) -> Mapping[str, str]:
     """What the docstring says of each field, up to the end of its first sentence."""
-    _, _, attributes = (options.__doc__ or "").partition("Attributes:")
-    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", attributes, re.MULTILINE)
+    _, _, attributes = inspect.cleandoc(options.__doc__ or "").partition("Attributes:")
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
     return {field: _first_sentence(text) for field, text in entries}
 
 
