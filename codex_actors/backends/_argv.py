@@ -405,4 +405,5 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 @cache
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(translate, patterns)))
+    # Of no patterns, none matches; an empty expression would match everything.
+    return re.compile("|".join(map(translate, patterns)) or "(?!)")
