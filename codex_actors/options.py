@@ -410,7 +410,9 @@ class ThreadOptions(Options, frozen=True, kw_only=True):
             that ask for more.
         mcp_servers: MCP servers by name, besides those of Codex's configuration.
         skip_git_repo_check: Works outside a git repository too.
-        worktree: Works in a git worktree that Codex makes below its home and leaves there, not in `cwd`.
+        worktree: Works in a new git worktree that Codex makes below its home and leaves there, not in
+            `cwd`. It is for one turn: a second one forks the thread, or resumes it with that worktree as
+            `cwd`.
         ephemeral: Keeps no record of the thread, which then cannot be resumed.
         profile: Lays ``$CODEX_HOME/<profile>.config.toml`` over ``config.toml``.
         ignore_user_config: Does not read ``config.toml``.

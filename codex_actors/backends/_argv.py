@@ -301,6 +301,14 @@ def _check_start(request: TurnRequest) -> None:
             raise OptionError(
                 "ThreadOptions.ephemeral", "keeps no record, so such a thread cannot be resumed"
             )
+        case ResumeThread() if request.thread.worktree:
+            raise OptionError(
+                "ThreadOptions.worktree",
+                "makes a new worktree, which `codex exec resume` cannot: fork the thread, or resume it with "
+                "the worktree that it has as `cwd`",
+            )
+        case ReviewChanges() if request.thread.worktree:
+            raise OptionError("ThreadOptions.worktree", "is not for reviews")
         case ReviewChanges() if request.turn.output_schema is not None:
             raise OptionError("TurnOptions.output_schema", "has no effect on a review")
         case ReviewChanges() if request.turn.cyber_access_program is not None:

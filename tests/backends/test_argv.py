@@ -123,6 +123,24 @@ def test_an_ephemeral_fork_of_a_recorded_thread_is_fine():
 
 
 @pytest.mark.parametrize(
+    ("start", "advice"),
+    [
+        (ResumeThread(thread_id=THREAD_ID), "fork the thread, or .* as `cwd`"),
+        (ReviewChanges(target=UncommittedChanges()), "reviews"),
+    ],
+)
+def test_a_new_worktree_is_refused_where_codex_makes_none(start, advice):
+    """A thread resumed without the flag would silently go on outside of its worktree."""
+    with pytest.raises(OptionError, match=rf"ThreadOptions\.worktree.*{advice}"):
+        command(thread=ThreadOptions(worktree=True), start=start)
+
+
+def test_a_fork_may_have_a_worktree_of_its_own():
+    thread = ThreadOptions(worktree=True)
+    assert arguments(thread=thread, start=ForkThread(thread_id=THREAD_ID))[0] == "--worktree"
+
+
+@pytest.mark.parametrize(
     "turn", [TurnOptions(output_schema={"type": "object"}), TurnOptions(cyber_access_program="standard")]
 )
 def test_what_has_no_effect_on_a_review_is_refused(turn):

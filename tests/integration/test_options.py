@@ -235,6 +235,17 @@ async def test_a_worktree_is_below_the_home(asking, repository):
     assert Path(answer.recorded("turn_context")["cwd"]).is_relative_to(answer.home / "worktrees")
 
 
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_resumed_thread_is_in_its_worktree_only_if_that_is_named(asking, repository, named):
+    """Codex takes no --worktree on resume; this is why we refuse it, and what we advise instead."""
+    asking = asking(OK, OK)
+    begun = await asking.ask(worktree=True)
+    worktree = begun.recorded("turn_context")["cwd"]
+    start = ResumeThread(thread_id=begun.thread_id)
+    answer = await asking.ask(start=start, cwd=worktree if named else repository)
+    assert (answer.recorded("turn_context")["cwd"] == worktree) is named
+
+
 # Configuration
 
 
