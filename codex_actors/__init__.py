@@ -14,60 +14,66 @@ What Codex says is in `codex_actors.events` and `codex_actors.items`, what can g
 tests in `codex_actors.testing`.
 """
 
-# Lowest layer first; a file imports only from those before its own:
-#   data       _data, items, events, results, errors, options   what is said and asked; no behaviour
-#   decisions  _protocol, _failures, _supervision, _nursery     bytes to events to an outcome; no waiting
-#   transport  _process, backends/                              how Codex is started, read and stopped
-#   supervisor _child, _reports, _supervisor                    tasks that restart tasks
-#   actors     _locks, _usage, _turn, _runner                   one task per turn
-#   API        _thread, _codex                                  what users hold
-#   edge       testing/, cli/                                   may know everything
+# Lowest layer first; a file imports only from its own and from those before it (tests/test_layers.py):
+#   data        _data, _lazy, _toml, errors, events, items, options, results   what is said and asked
+#   decisions   _failures, _nursery, _protocol, _supervision   bytes to an outcome, an exit to a restart
+#   transport   _locks, _process, backends/   how Codex is started, read and stopped
+#   actor       _runner, _turn, _usage   one task per turn
+#   supervisor  _child, _reports, _supervisor   tasks that restart tasks
+#   API         _codex, _thread   what users hold
+#   front door  __init__   the public names
+#   edge        __main__, cli/, testing/   may know everything
 
-from codex_actors._child import Child, ChildStatus
-from codex_actors._codex import Codex
-from codex_actors._runner import CodexStatistics
-from codex_actors._supervision import (
-    AutoShutdown,
-    Backoff,
-    ChildSpec,
-    ChildType,
-    ExitKind,
-    ExitReason,
-    Ignore,
-    Restart,
-    Shutdown,
-    Strategy,
-    SupervisorFlags,
-    check_child_specs,
-)
-from codex_actors._supervisor import (
-    ChildCounts,
-    ChildInfo,
-    DynamicSupervisor,
-    Supervisor,
-    open_dynamic_supervisor,
-    open_supervisor,
-)
-from codex_actors._thread import Thread
-from codex_actors._turn import Turn
-from codex_actors.errors import CodexError
-from codex_actors.options import (
-    BaseBranch,
-    CodexOptions,
-    Commit,
-    CustomReview,
-    Deadlines,
-    HttpMcpServer,
-    LastThread,
-    LocalImage,
-    StdioMcpServer,
-    Text,
-    ThreadName,
-    ThreadOptions,
-    TurnOptions,
-    UncommittedChanges,
-)
-from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
+import typing
+
+from codex_actors import _lazy
+
+if typing.TYPE_CHECKING:
+    from codex_actors._child import Child, ChildStatus
+    from codex_actors._codex import Codex
+    from codex_actors._runner import CodexStatistics
+    from codex_actors._supervision import (
+        AutoShutdown,
+        Backoff,
+        ChildSpec,
+        ChildType,
+        ExitKind,
+        ExitReason,
+        Ignore,
+        Restart,
+        Shutdown,
+        Strategy,
+        SupervisorFlags,
+        check_child_specs,
+    )
+    from codex_actors._supervisor import (
+        ChildCounts,
+        ChildInfo,
+        DynamicSupervisor,
+        Supervisor,
+        open_dynamic_supervisor,
+        open_supervisor,
+    )
+    from codex_actors._thread import Thread
+    from codex_actors._turn import Turn
+    from codex_actors.errors import CodexError
+    from codex_actors.options import (
+        BaseBranch,
+        CodexOptions,
+        Commit,
+        CustomReview,
+        Deadlines,
+        HttpMcpServer,
+        LastThread,
+        LocalImage,
+        StdioMcpServer,
+        Text,
+        ThreadName,
+        ThreadOptions,
+        TurnOptions,
+        UncommittedChanges,
+    )
+    from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
 
 __all__ = [
     "AutoShutdown",
@@ -115,3 +121,56 @@ __all__ = [
     "open_dynamic_supervisor",
     "open_supervisor",
 ]
+
+if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
+    __getattr__, __dir__ = _lazy.load_lazily(
+        __name__,
+        {
+            "_child": ("Child", "ChildStatus"),
+            "_codex": ("Codex",),
+            "_runner": ("CodexStatistics",),
+            "_supervision": (
+                "AutoShutdown",
+                "Backoff",
+                "ChildSpec",
+                "ChildType",
+                "ExitKind",
+                "ExitReason",
+                "Ignore",
+                "Restart",
+                "Shutdown",
+                "Strategy",
+                "SupervisorFlags",
+                "check_child_specs",
+            ),
+            "_supervisor": (
+                "ChildCounts",
+                "ChildInfo",
+                "DynamicSupervisor",
+                "Supervisor",
+                "open_dynamic_supervisor",
+                "open_supervisor",
+            ),
+            "_thread": ("Thread",),
+            "_turn": ("Turn",),
+            "errors": ("CodexError",),
+            "options": (
+                "BaseBranch",
+                "CodexOptions",
+                "Commit",
+                "CustomReview",
+                "Deadlines",
+                "HttpMcpServer",
+                "LastThread",
+                "LocalImage",
+                "StdioMcpServer",
+                "Text",
+                "ThreadName",
+                "ThreadOptions",
+                "TurnOptions",
+                "UncommittedChanges",
+            ),
+            "results": ("PartialResult", "SideEffects", "Timings", "TurnResult", "TurnUsage"),
+        },
+        modules=("backends", "errors", "events", "items", "options", "results"),
+    )

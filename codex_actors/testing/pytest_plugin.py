@@ -5,31 +5,34 @@ after another, and `codex_binary` is the real Codex, without which the test is s
 """
 
 # Plugins are loaded before coverage starts, and in every pytest run of everyone who has the package
-# installed: so this file is short, and what it needs from extras is imported when a fixture is used.
+# installed: so what a fixture needs is imported when it is used, and until then trio is not.
 
 import os
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from codex_actors.backends._binary import find_codex
-from codex_actors.errors import CodexNotFoundError
-from codex_actors.testing import CodexHome, ModelServer, codex_home, open_model_server
+if TYPE_CHECKING:
+    from codex_actors.testing import CodexHome, ModelServer
 
 
 @pytest.fixture
-async def model_server() -> AsyncGenerator[ModelServer, None]:
+async def model_server() -> AsyncGenerator["ModelServer", None]:
     """A scripted model, open while the test runs."""
+    from codex_actors.testing import open_model_server  # noqa: PLC0415 - see above
+
     async with open_model_server() as model:
         yield model
 
 
 @pytest.fixture
-def make_codex_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CodexHome]:
+def make_codex_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "CodexHome"]:
     """Calls `codex_home` with a new directory each time."""
+    from codex_actors.testing import codex_home  # noqa: PLC0415 - see above
 
-    def make(base_url: str, **settings: object) -> CodexHome:
+    def make(base_url: str, **settings: object) -> "CodexHome":
         return codex_home(tmp_path_factory.mktemp("codex-home"), base_url, **settings)  # type: ignore[arg-type]
 
     return make
@@ -38,6 +41,9 @@ def make_codex_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., C
 @pytest.fixture(scope="session")
 def codex_binary() -> Path:
     """The real Codex: CODEX_ACTORS_TEST_BINARY if that is set, else the one that the library finds."""
+    from codex_actors.backends._binary import find_codex  # noqa: PLC0415 - see above
+    from codex_actors.errors import CodexNotFoundError  # noqa: PLC0415 - see above
+
     chosen = os.environ.get("CODEX_ACTORS_TEST_BINARY") or None
     try:
         return Path(find_codex(chosen))
