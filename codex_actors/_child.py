@@ -204,9 +204,9 @@ class Life(Child):
     async def wait_gone(self, report_stuck: ReportStuck) -> None:
         """Wait until the child has ended, and report it as often as it should have long ago."""
         while self.exit_reason is None:
-            with trio.move_on_at(max(self._kill_at, trio.current_time()) + STUCK_SECONDS):
+            with trio.move_on_at(max(self._kill_at, trio.current_time()) + STUCK_SECONDS) as patience:
                 await self._gone.wait()
-            if self.exit_reason is None and self._task is not None:
+            if patience.cancelled_caught and self._task is not None:
                 report_stuck(trio.current_time() - self._kill_at, self._task)
 
 

@@ -5,9 +5,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from codex_actors._supervision import ChildSpec, ExitKind
-from codex_actors._supervisor import open_supervisor
 from codex_actors.errors import StartTimeoutError
-from tests.otp.puppets import TEMPORARY, Crash
+from tests.otp.puppets import TEMPORARY, Crash, open_supervisor
 
 
 async def test_whoever_holds_a_child_can_wait_for_its_end_and_learn_why(autojump_clock):
@@ -46,7 +45,7 @@ def worker(log, seconds):
 async def test_work_that_is_going_on_under_grace_is_finished_if_it_ends_in_time(
     autojump_clock, seconds, log, kind
 ):
-    seen = []
+    seen: list[str] = []
     async with open_supervisor() as top:
         child = await top.start_child(ChildSpec(id="a", start=worker(seen, seconds)))
         await wait_all_tasks_blocked()

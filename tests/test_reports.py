@@ -11,8 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from codex_actors._reports import MAX_TEXT, MAX_TRACEBACK
 from codex_actors._supervision import ChildSpec
-from codex_actors._supervisor import open_supervisor
-from tests.otp.puppets import TEMPORARY, Crash
+from tests.otp.puppets import TEMPORARY, Crash, open_supervisor
 
 SECRET = "canary-of-the-user"
 

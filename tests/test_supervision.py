@@ -128,7 +128,7 @@ def test_a_child_has_as_long_as_its_spec_says(given, seconds):
         ({"significant": "yes"}, "ChildSpec.significant: must be a bool, not str"),
         *(
             ({"shutdown": wrong}, "ChildSpec.shutdown: must be seconds")
-            for wrong in (-1, math.nan, True, "kill", [])
+            for wrong in (-1, math.nan, True, "kill", ["kill"])
         ),
         *(({"start_timeout": wrong}, "ChildSpec.start_timeout: must be seconds") for wrong in (-1, "1")),
         ({"significant": True}, "ChildSpec.significant: a permanent child never ends for good"),
@@ -154,7 +154,7 @@ def test_specs_that_do_not_go_together_are_refused():
     with pytest.raises(errors.SpecError, match="'a' is there twice"):
         check_child_specs([spec(), spec()])
     with pytest.raises(errors.SpecError, match="must be a ChildSpec, not dict"):
-        check_child_specs([{}])
+        check_child_specs([{}])  # type: ignore[list-item]
     with pytest.raises(errors.SpecError, match="'a' is significant, but"):
         check_child_specs([spec(restart=TRANSIENT, significant=True)])
 
@@ -248,6 +248,6 @@ def test_a_wrong_backoff_is_refused(wrong):
 def test_flags_are_checked_and_frozen():
     flags = SupervisorFlags(backoff=Backoff())
     with pytest.raises(AttributeError):
-        flags.max_restarts = 4
+        flags.max_restarts = 4  # type: ignore[misc]
     with pytest.raises(errors.SpecError):
         SupervisorFlags(max_restarts=-1)

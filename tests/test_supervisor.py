@@ -3,6 +3,7 @@
 import contextvars
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,9 +12,21 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from codex_actors import errors
 from codex_actors._child import Child
 from codex_actors._supervision import Backoff, ChildSpec, ExitKind, Restart, Shutdown, Strategy
-from codex_actors._supervisor import DynamicSupervisor, Supervisor, open_dynamic_supervisor, open_supervisor
+from codex_actors._supervisor import DynamicSupervisor, Supervisor
 from tests.otp.conftest import logs, puppets
-from tests.otp.puppets import FAIL, IGNORE, PERMANENT, TEMPORARY, TRANSIENT, Crash, pids, reported, running
+from tests.otp.puppets import (
+    FAIL,
+    IGNORE,
+    PERMANENT,
+    TEMPORARY,
+    TRANSIENT,
+    Crash,
+    open_dynamic_supervisor,
+    open_supervisor,
+    pids,
+    reported,
+    running,
+)
 
 __all__ = ["logs", "puppets"]  # fixtures
 
@@ -377,7 +390,7 @@ async def test_a_supervisor_gives_up_once_however_many_crash_together(autojump_c
 
 
 async def test_a_child_that_stops_itself_as_it_says_started_again_is_gone(autojump_clock, logs):
-    lives = []
+    lives: list[Any] = []
 
     async def suicidal(*, task_status):
         task_status.started(event := trio.Event())
@@ -399,6 +412,6 @@ EXPLANATION = Path(__file__).parent.parent / "docs/explanation/supervision.md"
 
 @pytest.mark.parametrize("program", re.findall(r"```python\n(.*?)```", EXPLANATION.read_text(), re.DOTALL))
 def test_the_programs_of_the_explanation_run(program, logs):
-    names = {}
+    names: dict[str, Any] = {}
     exec(compile(program, "supervision.md", "exec", dont_inherit=True), names)
     trio.run(names["main"], clock=MockClock(autojump_threshold=0))

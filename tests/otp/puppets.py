@@ -3,18 +3,23 @@
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Hashable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from codex_actors import _supervisor
 from codex_actors._child import Child, ChildStatus
 from codex_actors._supervision import ChildSpec, Ignore, Restart, Shutdown
 from codex_actors._supervisor import ChildInfo, DynamicSupervisor, Supervisor
 
 T = TypeVar("T")
+
+# What children and supervisors hand out is of many types, and may be None; tests do not narrow each time.
+open_supervisor: Any = _supervisor.open_supervisor
+open_dynamic_supervisor: Any = _supervisor.open_dynamic_supervisor
 
 PERMANENT, TRANSIENT, TEMPORARY = Restart
 
@@ -63,7 +68,7 @@ class Puppets:
         self.lives = defaultdict[Hashable, int](int)
 
     def spec(
-        self, child_id: Hashable, restart: Restart = PERMANENT, *, on_stop: object = None, **fields: object
+        self, child_id: Hashable, restart: Restart = PERMANENT, *, on_stop: object = None, **fields: Any
     ) -> ChildSpec:
         """A puppet's spec.
 
@@ -77,9 +82,7 @@ class Puppets:
         """
         return ChildSpec(id=child_id, start=self.play, args=(child_id, on_stop), restart=restart, **fields)
 
-    def specs(
-        self, ids: Iterable[Hashable], restart: Restart = PERMANENT, **fields: object
-    ) -> list[ChildSpec]:
+    def specs(self, ids: Iterable[Hashable], restart: Restart = PERMANENT, **fields: Any) -> list[ChildSpec]:
         return [self.spec(child_id, restart, **fields) for child_id in ids]
 
     async def play(self, *args: object, task_status: ChildStatus[Puppet]) -> None:
@@ -144,7 +147,7 @@ async def lasting(opened: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
             pytest.fail("the supervisor has ended")
 
 
-def pids(supervisor: Supervisor | DynamicSupervisor) -> dict[Hashable, Child | str | None]:
+def pids(supervisor: Supervisor | DynamicSupervisor) -> dict[Hashable, Any]:
     """What OTP's which_children shows: each child's pid, ``undefined`` (None) or ``restarting``."""
     return {info.id: _pid(info) for info in reversed(supervisor.which_children())}
 

@@ -4,6 +4,7 @@ import gc
 import itertools
 import math
 import weakref
+from typing import Any
 
 import pytest
 import trio
@@ -21,12 +22,7 @@ from codex_actors._supervision import (
     Strategy,
     check_child_specs,
 )
-from codex_actors._supervisor import (
-    ChildCounts,
-    Supervisor,
-    open_dynamic_supervisor,
-    open_supervisor,
-)
+from codex_actors._supervisor import ChildCounts, Supervisor
 from tests.otp.cases import case
 from tests.otp.puppets import (
     EXITS,
@@ -38,6 +34,8 @@ from tests.otp.puppets import (
     Crash,
     Puppets,
     lasting,
+    open_dynamic_supervisor,
+    open_supervisor,
     pids,
     reported,
     running,
@@ -342,7 +340,7 @@ async def test_what_a_child_says_with_started_comes_back_from_every_kind_of_star
     assert len(set(values)) == 3
 
 
-WRONG_FIELDS = {
+WRONG_FIELDS: dict[str, dict[str, Any]] = {
     "invalid_id": {"id": []},
     "invalid_start": {"start": "not a function"},
     "invalid_args": {"args": ["a list"]},
@@ -359,20 +357,27 @@ WRONG_FIELDS = {
 @case("OTP", "child_specs_map")
 @pytest.mark.parametrize("kind", WRONG_FIELDS)
 def test_each_wrong_field_has_its_own_error(kind):
+    right: dict[str, Any] = {"id": "a", "start": print}
     with pytest.raises(errors.SpecError) as caught:
-        ChildSpec(**{"id": "a", "start": print, **WRONG_FIELDS[kind]})
+        ChildSpec(**right | WRONG_FIELDS[kind])
     assert caught.value.kind == kind
 
 
 @case("OTP", "child_specs_map")
 def test_every_combination_of_valid_fields_is_valid():
+    shutdown: Any
     for restart, shutdown, kind, significant, auto in itertools.product(
         Restart, (None, 0, 7.5, math.inf, "brutal_kill"), ChildType, (False, True), AutoShutdown
     ):
         if significant and restart is PERMANENT:
             continue
         spec = ChildSpec(
-            id=1, start=print, restart=restart, shutdown=shutdown, type=kind, significant=significant
+            id=1,
+            start=trio.sleep_forever,
+            restart=restart,
+            shutdown=shutdown,
+            type=kind,
+            significant=significant,
         )
         if significant and auto is AutoShutdown.NEVER:
             with pytest.raises(errors.SpecError, match="auto_shutdown is NEVER"):
@@ -540,7 +545,7 @@ async def forgetful(payload, *, task_status):
 async def test_what_a_temporary_child_was_started_with_is_not_kept(autojump_clock, puppets, dynamic):
     async with open_dynamic_supervisor() if dynamic else open_supervisor() as top:
 
-        async def start(child_id: int, restart: Restart) -> tuple[Child, weakref.ref[Payload]]:
+        async def start(child_id: int, restart: Restart) -> tuple[Any, weakref.ref[Payload]]:
             payload = Payload()
             spec = ChildSpec(id=child_id, start=forgetful, args=(payload,), restart=restart)
             return await top.start_child(spec), weakref.ref(payload)
@@ -644,7 +649,7 @@ async def test_a_start_that_fails_deep_in_the_tree_is_told_with_its_causes(autoj
     with pytest.raises(errors.ChildStartError) as caught:
         async with open_supervisor([puppets.spec("top"), Supervisor.child_spec("middle", [inner])]):
             pass
-    chain = [caught.value]
+    chain: list[Any] = [caught.value]
     while chain[-1].__cause__:
         chain.append(chain[-1].__cause__)
     assert [exc.child_id for exc in chain[:-1]] == ["middle", "inner", "leaf"]

@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from codex_actors import errors
 from codex_actors._child import STUCK_SECONDS
 from codex_actors._supervision import ChildSpec, ExitKind, RestartWindow, Shutdown, Strategy, reason_of
-from codex_actors._supervisor import DynamicSupervisor, Supervisor, open_dynamic_supervisor, open_supervisor
+from codex_actors._supervisor import DynamicSupervisor, Supervisor
 from tests.otp.cases import case
 from tests.otp.puppets import (
     FAIL,
@@ -24,6 +24,8 @@ from tests.otp.puppets import (
     TRANSIENT,
     Crash,
     Puppets,
+    open_dynamic_supervisor,
+    open_supervisor,
     pids,
     reported,
     running,
@@ -109,12 +111,15 @@ def program(tmp_path: Path):
 
 
 def read_until(program: subprocess.Popen[str], line: str) -> None:
+    assert program.stdout
     while program.stdout.readline() != f"{line}\n":
         assert program.poll() is None
 
 
 def rest_of(program: subprocess.Popen[str]) -> tuple[list[str], str]:
     """What it still says, and its reports; `communicate` would lose what `readline` has read ahead."""
+    assert program.stdout
+    assert program.stderr
     return program.stdout.read().splitlines(), program.stderr.read()
 
 
@@ -232,7 +237,7 @@ async def slow(seconds, log, *, task_status):
 @pytest.mark.parametrize("opened", [open_supervisor, open_dynamic_supervisor])
 async def test_cancelling_start_child_leaves_nothing_of_the_child(autojump_clock, puppets, opened):
     async with opened() as top:
-        log = []
+        log: list[str] = []
         await top.start_child(puppets.spec("a"))
         with trio.move_on_after(1):
             await top.start_child(ChildSpec(id="slow", start=slow, args=(2, log)))
@@ -271,7 +276,7 @@ async def test_a_child_that_crashes_while_its_start_is_cancelled_is_heard(autoju
 
 @case("TRIO", "cancel during a child's start")
 async def test_cancelling_a_supervisor_that_starts_stops_what_is_up(autojump_clock, puppets, logs):
-    log = []
+    log: list[str] = []
     specs = [*puppets.specs("ab"), ChildSpec(id="slow", start=slow, args=(2, log)), puppets.spec("c")]
     with trio.move_on_after(1):
         async with open_supervisor(specs):
@@ -285,7 +290,7 @@ async def test_cancelling_a_supervisor_that_starts_stops_what_is_up(autojump_clo
 async def test_a_supervisor_that_ends_takes_a_start_with_it_that_another_task_waits_for(
     autojump_clock, opened
 ):
-    log = []
+    log: list[str] = []
 
     async def start(top):
         with pytest.raises(errors.NoSupervisorError):
@@ -316,7 +321,7 @@ async def test_a_child_that_says_started_after_it_was_stopped_has_not_started(au
 
 @case("TRIO", "start timeout")
 async def test_a_child_that_is_not_ready_in_time_is_cancelled(autojump_clock, puppets, logs):
-    log = []
+    log: list[str] = []
     spec = ChildSpec(id="slow", start=slow, args=(9, log), start_timeout=4)
     async with open_supervisor() as top:
         with pytest.raises(errors.StartTimeoutError, match="did not call started within 4 s"):

@@ -1,7 +1,7 @@
 """The running supervisors do what the obvious model does, whatever happens to them and in whatever order."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import suppress
 
 import structlog
@@ -12,8 +12,17 @@ from trio.testing import MockClock
 
 from codex_actors import errors
 from codex_actors._supervision import AutoShutdown, Restart, Strategy
-from codex_actors._supervisor import DynamicSupervisor, Supervisor, open_dynamic_supervisor, open_supervisor
-from tests.otp.puppets import EXITS, FAIL, IGNORE, Puppets, pids, reported
+from codex_actors._supervisor import DynamicSupervisor, Supervisor
+from tests.otp.puppets import (
+    EXITS,
+    FAIL,
+    IGNORE,
+    Puppets,
+    open_dynamic_supervisor,
+    open_supervisor,
+    pids,
+    reported,
+)
 from tests.schedule import seed_scheduler
 
 PERMANENT, TRANSIENT, TEMPORARY = Restart
@@ -238,7 +247,7 @@ class Run:
     ):
         self.data, self.models, self.supervisor = data, [model], supervisor
         self.puppets, self.logs = puppets, logs
-        self.lives: dict[str, object] = {}
+        self.lives: dict[Hashable, object] = {}
 
     def spec(self, child: ModelChild):
         return self.puppets.spec(
@@ -323,7 +332,7 @@ class Run:
             states = []
         return self.in_order(self.puppets.log), states, sorted(entry[:2] for entry in reported(self.logs))
 
-    def pids(self) -> Iterator[tuple[str, object]]:
+    def pids(self) -> Iterator[tuple[Hashable, object]]:
         for name, pid in pids(self.supervisor).items():
             assert pid != "restarting"
             self.lives[name] = pid
