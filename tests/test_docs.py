@@ -1,7 +1,9 @@
 """The documentation says what the code does."""
 
+import ast
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from codex_actors.options import Deadlines
 from tests.test_failures import FAILURES
 
 ROOT = Path(__file__).parent.parent
+LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -42,6 +45,72 @@ def test_every_deadline_stands_in_the_docs_with_its_default():
     defaults = Deadlines()
     for name in Deadlines.__struct_fields__:
         assert float(documented[f"`{name}`"]) == getattr(defaults, name)
+
+
+LOG_CALLS = """
+_log.error("a.b", pid=1)
+class Reporter:
+    def __init__(self, name):
+        self._log = get_logger().bind(supervisor=name)
+    def progress(self):
+        self._say("debug", "progress", started=1)
+    def failed(self):
+        self._say_exit("error", "failed", spec, reason)
+    def _say_exit(self, level, context, spec, reason):
+        crash = {"traceback": 1} if reason else {}
+        self._say(level, context, reason=1, **crash)
+"""
+
+
+def log_events(module: ast.Module) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """The log events of a module: name, level and fields."""
+    reporting = {node.name: node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
+    bound = {word for call in calls_in(module, "bind") for word in words_of(call)}
+    for call in [it for level in LEVELS for it in calls_in(module, level)]:
+        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "_log":
+            yield ast.literal_eval(call.args[0]), call.func.attr, frozenset(words_of(call))
+    for name in ("_say", "_say_exit"):
+        for call in calls_in(module, name):
+            if isinstance(call.args[0], ast.Constant):
+                level, context = map(ast.literal_eval, call.args[:2])
+                more = fields_in(reporting[name]) if name == "_say_exit" else set()
+                yield f"supervisor.{context}", level, frozenset({*words_of(call), *bound, *more})
+
+
+def calls_in(tree: ast.AST, method: str) -> list[ast.Call]:
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+    ]
+
+
+def words_of(call: ast.Call) -> set[str]:
+    return {keyword.arg for keyword in call.keywords if keyword.arg}
+
+
+def fields_in(function: ast.FunctionDef) -> set[str]:
+    """The fields that a function adds by itself, those that it does not always add included."""
+    tables = [node for node in ast.walk(function) if isinstance(node, ast.Dict)]
+    sometimes = {ast.literal_eval(key) for table in tables for key in table.keys if key}
+    return sometimes.union(*map(words_of, calls_in(function, "_say")))
+
+
+def test_every_log_event_stands_in_the_docs_with_its_level_and_fields():
+    documented = {
+        (row[0].strip("`"), row[1], frozenset(re.findall(r"`(\w+)`", row[2])))
+        for row in rows("reference/log-events.md")[2:]
+    }
+    source = [ast.parse(file.read_text()) for file in (ROOT / "codex_actors").rglob("*.py")]
+    assert documented == {event for module in source for event in log_events(module)}
+
+
+def test_log_events_are_found_in_source():
+    assert set(log_events(ast.parse(LOG_CALLS))) == {
+        ("a.b", "error", frozenset({"pid"})),
+        ("supervisor.progress", "debug", frozenset({"supervisor", "started"})),
+        ("supervisor.failed", "error", frozenset({"supervisor", "reason", "traceback"})),
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
