@@ -5,11 +5,13 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from codex_actors import errors
+from codex_actors import errors, options
 from codex_actors.options import Deadlines
+from tests import options_page
 from tests.test_failures import FAILURES
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +40,25 @@ def test_every_error_stands_in_the_docs_with_its_category():
 def test_every_failure_that_is_recognised_stands_in_the_docs():
     documented = {(row[0], row[2]) for row in rows("reference/errors.md") if len(row) == 5}
     assert {(failure.service, f"`{failure.error.__name__}`") for failure in FAILURES} <= documented
+
+
+def test_every_option_stands_in_the_docs_with_its_place_and_what_it_says():
+    assert options_page.PAGE.read_text() == options_page.page(), "python -m tests.options_page"
+
+
+def test_every_option_is_on_the_page_of_options():
+    public = [getattr(options, name) for name in options.__all__]
+    configurable = {
+        it for it in public if isinstance(it, type) and issubclass(it, options.Options) and has_places(it)
+    }
+    assert set(options_page.SHOWN) == configurable - {Deadlines}
+    for each in options_page.SHOWN:
+        assert options_page.documentation(each).keys() == options.places(each).keys()
+
+
+def has_places(kind: type[options.Options]) -> bool:
+    hints = get_type_hints(kind, include_extras=True)
+    return any(hasattr(hints[name], "__metadata__") for name in kind.__struct_fields__)
 
 
 def test_every_deadline_stands_in_the_docs_with_its_default():
