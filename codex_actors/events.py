@@ -1,8 +1,8 @@
 """What Codex says while it works, one event per line of ``codex exec --json``.
 
-Every event can carry the line it came from (`Event.raw`), which holds whatever the structs do not
-name. Two events are ours: `Unknown`, for JSON that this version does not understand, and `Noise`,
-for what is not JSON at all. Neither ends the stream.
+Every event but `Noise` can carry the line it came from (its `raw`), which holds whatever the structs do
+not name. Two events are ours: `Unknown`, for JSON that this version does not understand, and `Noise`,
+for what is not JSON at all, of which a sample is kept. Neither ends the stream.
 """
 
 from typing import ClassVar, TypeAlias
