@@ -29,7 +29,7 @@ INTRODUCTION = """\
 What can be asked of Codex, and where each option goes: a flag of `codex exec`, a key of Codex's configuration
 (given as `--config key=value`; what is secret in it goes through the environment), a variable of its
 environment, or this library, and then Codex never hears of it. Every options object is frozen and checked
-when it is built; one that cannot work raises `OptionError`, which names the field, before anything is started.
+when it is built; one that cannot work raises `OptionError`, which names the field, before anything starts.
 The time limits have [a page of their own](deadlines.md).
 
 `codex-actors run --help` shows what the options are called on its command line, and
