@@ -16,15 +16,17 @@ of its environment (`Env`), or `Ours` where the option is for this library.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
 from math import isfinite
 from types import UnionType
 from typing import (
     Annotated,
     ClassVar,
     Literal,
+    ParamSpec,
     TypeAlias,
+    TypeVar,
     Union,
     cast,
     get_args,
@@ -36,7 +38,7 @@ import msgspec
 
 from codex_actors import _toml
 from codex_actors._data import Data
-from codex_actors.errors import OptionError
+from codex_actors.errors import CodexError, OptionError
 
 __all__ = [
     "CYBER_ACCESS_PROGRAMS",
@@ -116,9 +118,33 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VISIBLE = re.compile(r"[!-~]+")
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def forgetful(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Lets the errors of a function come without the frames in which they arose.
+
+    Tracebacks can show the locals of their frames, and those hold what was given, secrets included.
+    """
+
+    @wraps(function)
+    def without_frames(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except CodexError as exc:
+            error = exc.with_traceback(None)
+        error.__context__ = None
+        del args, kwargs  # this frame is shown
+        raise error
+
+    return without_frames
+
+
 class Options(Data, frozen=True):
     """A record whose fields are checked against their annotations when it is built."""
 
+    @forgetful
     def __post_init__(self) -> None:
         """Checks every field, and keeps a copy of what its giver could still change.
 
@@ -543,6 +569,7 @@ class LocalImage(Options, frozen=True):
 Input: TypeAlias = str | Sequence[Text | LocalImage]
 
 
+@forgetful
 def split_input(given: Input) -> tuple[str, tuple[str, ...]]:
     """The prompt and the paths of the images of a turn's input.
 

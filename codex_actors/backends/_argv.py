@@ -38,6 +38,7 @@ from codex_actors.options import (
     ReviewTarget,
     UncommittedChanges,
     check_thread_id,
+    forgetful,
     places,
 )
 
@@ -91,6 +92,7 @@ class Command(NamedTuple):
     env: Mapping[str, str]
 
 
+@forgetful
 def build_command(
     request: TurnRequest,
     codex_path: str,

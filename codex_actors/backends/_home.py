@@ -12,7 +12,7 @@ from codex_actors import _toml
 from codex_actors._toml import Table
 from codex_actors.backends._argv import environment
 from codex_actors.errors import OptionError
-from codex_actors.options import CodexOptions, ThreadOptions
+from codex_actors.options import CodexOptions, ThreadOptions, forgetful
 
 _SYSTEM_CONFIG = Path("/etc/codex/config.toml")
 _ROLLOUT = re.compile(r"rollout-.*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl(?:\.zst)?")
@@ -33,6 +33,7 @@ def find_home(codex: CodexOptions, host: Mapping[str, str]) -> Path:
     return Path(variables.get("HOME") or Path.home(), ".codex")
 
 
+@forgetful
 def read_config_files(codex: CodexOptions, thread: ThreadOptions, host: Mapping[str, str]) -> list[Table]:
     """What stands in the configuration files that Codex may read for a thread, strongest last.
 

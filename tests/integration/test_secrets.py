@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -15,7 +16,10 @@ import structlog.tracebacks
 import trio
 
 import codex_actors
+import codex_actors.options
 from codex_actors import Codex, errors, events
+from codex_actors.backends import NewThread, TurnRequest
+from codex_actors.backends._argv import build_command
 from codex_actors.options import (
     CodexOptions,
     CustomReview,
@@ -24,10 +28,12 @@ from codex_actors.options import (
     Input,
     LocalImage,
     McpServer,
+    Options,
     StdioMcpServer,
     Text,
     ThreadOptions,
     TurnOptions,
+    split_input,
 )
 from codex_actors.testing import ModelServer, exits, fake_codex, hangs, message, reply, shell, writes
 from tests.fakes import STARTED, line, said
@@ -242,6 +248,58 @@ async def test_no_turn_that_cannot_start_shows_it(options, thread_options, tmp_p
             await codex.start_thread(thread_options).run(UNSTARTABLE[why], TURN)
     assert canaries_in([caught.value, caught.value.__dict__, log]) == []
     assert leaks(caught.value) == []
+
+
+DEEP: list[object] = [CONFIG]
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+def building(codex: CodexOptions, **thread: Any) -> Callable[[], object]:
+    request = TurnRequest(
+        codex=codex, thread=ThreadOptions(**thread), turn=TURN, prompt=PROMPT, images=(), start=NewThread()
+    )
+    return lambda: build_command(request, "codex", {"A_TOKEN": ENV}, config_files=[{"a": CONFIG}])
+
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "CodexOptions.api_key": lambda: CodexOptions(api_key=f"{KEY} "),
+    "CodexOptions.config": lambda: CodexOptions(config={"a": {"b": CONFIG, "c": object()}}),
+    "CodexOptions.config, deep": lambda: CodexOptions(config={"a": DEEP}),
+    "CodexOptions.config_overrides": lambda: CodexOptions(config_overrides=[CONFIG]),
+    "CodexOptions.env": lambda: CodexOptions(env={"A_TOKEN": f"{ENV}\0"}),
+    "StdioMcpServer.args": lambda: StdioMcpServer(command="x", args=[MCP, 1]),  # type: ignore[list-item]
+    "StdioMcpServer.env": lambda: StdioMcpServer(command="x", env={"TINY_TOKEN": f"{MCP}\0"}),
+    "HttpMcpServer.url": lambda: HttpMcpServer(url=f"ftp://{HEADER}@host"),
+    "HttpMcpServer.bearer_token": lambda: HttpMcpServer(url="http://x", bearer_token=f"{HEADER} "),
+    "HttpMcpServer.headers": lambda: HttpMcpServer(url="http://x", headers={"x": HEADER, "y": 1}),  # type: ignore[dict-item]
+    "ThreadOptions.mcp_servers": lambda: ThreadOptions(mcp_servers={"a": {"env": MCP}}),  # type: ignore[dict-item]
+    "TurnOptions.output_schema": lambda: TurnOptions(output_schema={"a": SCHEMA, "b": object()}),
+    "Text.text": lambda: Text([PROMPT]),  # type: ignore[arg-type]
+    "CustomReview.instructions": lambda: CustomReview([PROMPT]),  # type: ignore[arg-type]
+    "input": lambda: split_input([PROMPT, 1]),  # type: ignore[list-item]
+    "a secret setting": building(CodexOptions(api_key=KEY, config={"a": {"token": CONFIG}})),
+    "a secret override": building(CodexOptions(env={"A_TOKEN": ENV}, config_overrides=[f"a.token={CONFIG}"])),
+    "an argument with a NUL": building(CodexOptions(config={"b": CONFIG}), model="\0"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_nothing_that_is_refused_shows_it(why):
+    with pytest.raises(errors.OptionError) as caught:
+        REFUSED[why]()
+    assert canaries_in([caught.value, caught.value.__dict__]) == []
+    assert leaks(caught.value) == []
+
+
+def test_every_private_option_has_been_refused_once():
+    private = {
+        f"{options.__name__}.{name}"
+        for options in vars(codex_actors.options).values()
+        if isinstance(options, type) and issubclass(options, Options)
+        for name in options._private
+    }
+    assert private - REFUSED.keys() == set()
 
 
 async def test_no_lack_of_descriptors_shows_it(options, thread_options, tmp_path):
