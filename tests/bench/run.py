@@ -28,7 +28,7 @@ from codex_actors.errors import CodexNotFoundError  # noqa: E402
 from codex_actors.testing import Act, codex_home, fake_codex, reads_prompt, writes  # noqa: E402
 from tests.bench.replay import AROUND, replaying, write_items  # noqa: E402
 from tests.bench.report import Figure, at_least, at_most, table  # noqa: E402
-from tests.bench.worker import NODE, PYTHON, Numbers, Worker, Workers, play_rounds  # noqa: E402
+from tests.bench.worker import NODE, PYTHON, SUPERVISION, Numbers, Worker, Workers, play_rounds  # noqa: E402
 from tests.fakes import DONE, gate  # noqa: E402
 
 
@@ -44,6 +44,9 @@ class Sizes(msgspec.Struct, frozen=True):
         reals: Turns at once, with the real one.
         crowd_rounds: How often there is such a crowd.
         line_bytes: The long line.
+        children: Children that a supervisor starts, restarts and stops.
+        many: Children that a dynamic supervisor starts.
+        supervision_rounds: How often they do.
     """
 
     events: int
@@ -54,17 +57,21 @@ class Sizes(msgspec.Struct, frozen=True):
     reals: int
     crowd_rounds: int
     line_bytes: int
+    children: int
+    many: int
+    supervision_rounds: int
 
 
 MIB = 1024 * 1024
 SIZES = {
-    "smoke": Sizes(2_000, 1, 1, 20_000, 3, 2, 1, MIB),
-    "quick": Sizes(400_000, 9, 40, 1_000_000, 100, 16, 3, 32 * MIB),
-    "full": Sizes(400_000, 31, 200, 5_000_000, 100, 16, 9, 32 * MIB),
+    "smoke": Sizes(2_000, 1, 1, 20_000, 3, 2, 1, MIB, 50, 100, 1),
+    "quick": Sizes(400_000, 9, 40, 1_000_000, 100, 16, 3, 32 * MIB, 1_000, 10_000, 5),
+    "full": Sizes(400_000, 31, 200, 5_000_000, 100, 16, 9, 32 * MIB, 1_000, 10_000, 25),
 }
 
 NO_TYPESCRIPT = "not here: name its node_modules with --typescript, or use `nox -s bench`"
 NO_COMMUNITY = "not here: pip install openai-codex-sdk, or use `nox -s bench`"
+NO_TRIOTP = "not here: name a Python that has it with --triotp; it needs Python 3.13"
 NO_BINARY = "no real Codex here: name one with --codex, or pip install codex-actors[codex]"
 
 
@@ -76,12 +83,14 @@ class Bench(msgspec.Struct, frozen=True):
         directory: A place for files.
         codex: The real binary, if there is one.
         node_modules: Where the TypeScript SDK is installed, if it is.
+        triotp: A Python with triotp, if there is one.
     """
 
     sizes: Sizes
     directory: Path
     codex: str | None
     node_modules: str | None
+    triotp: str | None
 
     def job(self, codex: Path | str, **facts: object) -> dict[str, Any]:
         """What a worker has to know."""
@@ -244,15 +253,49 @@ def line(bench: Bench) -> Iterator[Figure]:
     yield Figure("the longer / the shorter, for each byte", "", _ratios(longer, shorter), at_most(2))
 
 
+def supervision(bench: Bench) -> Iterator[Figure]:
+    """What a supervisor takes beyond a nursery; none of it has to do with Codex."""
+    sizes = bench.sizes
+    job = bench.job("", children=sizes.children, many=sizes.many)
+    names = {"ours": "codex_actors", "bare": "trio alone", "triotp": "triotp"}
+    with Workers() as workers:
+        playing = {what: workers.open(SUPERVISION, what, job) for what in ("ours", "bare")}
+        play_rounds(playing.values(), sizes.supervision_rounds, slow_seconds=60)
+    rounds = {what: worker.rounds for what, worker in playing.items()}
+    memory = {what: [_fresh(f"{what}_memory", job, SUPERVISION)] for what in playing}
+    if bench.triotp:
+        triotp = (bench.triotp, *SUPERVISION[1:])
+        rounds["triotp"] = [_fresh("triotp", job, triotp)]  # one takes half a minute
+        memory["triotp"] = [_fresh("triotp_memory", {**job, "many": sizes.children}, triotp)]
+    if not all(numbers["in_order"] for numbers in rounds["ours"]):
+        raise RuntimeError("children were not stopped in order")
+    for figure, unit, size, taken in (
+        ("start", "us", 1e-6, "a child started"),
+        ("restart", "us", 1e-6, "from a crash to restarted"),
+        ("stop", "ms", 1e-3, f"{sizes.children:,} idle children stopped"),
+        ("many", "s", 1, f"{sizes.many:,} dynamic children started"),
+    ):
+        for what, name in names.items():
+            values = _column(rounds.get(what, ()), figure, size)
+            yield Figure(f"{taken}, {name}", unit, values, missing="" if values else NO_TRIOTP)
+    bare = _column(rounds["bare"], "start")
+    for figure, taken in (("start", "start_child"), ("restart", "from a crash to restarted")):
+        ratios = _ratios(_column(rounds["ours"], figure), bare)
+        yield Figure(f"{taken} / a bare nursery.start", "", ratios, at_most(3))
+    for what, name in names.items():
+        values = _column(memory.get(what, ()), "each")
+        yield Figure(f"an idle child, {name}", "bytes", values, missing="" if values else NO_TRIOTP)
+
+
 PARTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
-    part.__name__: part for part in (stream, turn, memory, crowd, line)
+    part.__name__: part for part in (stream, turn, memory, crowd, line, supervision)
 }
 
 
-def _fresh(what: str, job: dict[str, Any]) -> Numbers:
+def _fresh(what: str, job: dict[str, Any], command: tuple[str, ...] = PYTHON) -> Numbers:
     """A round of a process that has done nothing before."""
     with Workers() as workers:
-        return workers.open(PYTHON, what, job).play()
+        return workers.open(command, what, job).play()
 
 
 @contextmanager
@@ -322,6 +365,12 @@ def _arguments() -> argparse.Namespace:
         default=os.environ.get("CODEX_ACTORS_TEST_BINARY"),
         help="the real Codex (or CODEX_ACTORS_TEST_BINARY)",
     )
+    parser.add_argument(
+        "--triotp",
+        metavar="PYTHON",
+        default=os.environ.get("CODEX_ACTORS_TRIOTP_PYTHON"),
+        help="a Python with triotp (or CODEX_ACTORS_TRIOTP_PYTHON)",
+    )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     return parser.parse_args()
 
@@ -335,6 +384,7 @@ def main() -> None:
             Path(directory),
             _find_binary(arguments.codex),
             arguments.typescript,
+            arguments.triotp,
         )
         for name in arguments.parts or PARTS:
             began = time.monotonic()

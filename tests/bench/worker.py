@@ -17,6 +17,7 @@ Numbers = dict[str, float]
 
 _HERE = Path(__file__).parent
 PYTHON = (sys.executable, str(_HERE / "contenders.py"))
+SUPERVISION = (sys.executable, str(_HERE / "supervision.py"))
 NODE = ("node", str(_HERE / "typescript.mjs"))
 
 
@@ -52,7 +53,7 @@ def open_worker(
     """Start a worker; leaving ends it.
 
     Args:
-        command: `PYTHON` or `NODE`.
+        command: `PYTHON`, `NODE`, or `SUPERVISION`, also with another Python.
         what: Which of the contenders it is.
         job: What it needs to know; ``cwd`` is where it works.
         env: Variables to go with our own.
