@@ -1,5 +1,6 @@
 """Writes docs/reference/options.md from what the options say of themselves (``-m tests.options_page``)."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import assert_never
@@ -44,8 +45,8 @@ def page() -> str:
 
 def documentation(options: type[Options]) -> dict[str, str]:
     """What the docstring says of each field, in one line of Markdown."""
-    _, _, attributes = (options.__doc__ or "").partition("Attributes:")
-    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", attributes, re.MULTILINE)
+    _, _, attributes = (inspect.getdoc(options) or "").partition("Attributes:")
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE)
     return {field: " ".join(text.split()).replace("``", "`").replace("|", r"\|") for field, text in entries}
 
 
