@@ -8,7 +8,8 @@ from codex_actors import errors
 from codex_actors.events import Event, Noise, Unknown
 from codex_actors.results import PartialResult, SideEffects, TurnResult
 
-_STARTED_NOTHING = (
+# Where no event came before them, these say that no turn began.
+_BEGAN_NOTHING = (
     errors.OptionError,
     errors.SetupError,
     errors.ThreadBusyError,
@@ -28,13 +29,18 @@ def event_line(event: Event) -> bytes:
             return (event.raw or msgspec.json.encode(event)) + b"\n"
 
 
-def result_line(outcome: TurnResult | errors.CodexError) -> bytes:
-    """What a turn came to as a line of JSON."""
+def result_line(outcome: TurnResult | errors.CodexError, *, began: bool) -> bytes:
+    """What a turn came to as a line of JSON.
+
+    Args:
+        outcome: Its result, or why there is none.
+        began: Whether Codex has said anything: then no error can be sure that nothing was done.
+    """
     if isinstance(outcome, TurnResult):
         return _line({"type": "result", "outcome": "completed", **_done(outcome)})
     # An error keeps its facts in attributes, so whatever a new one brings is told too.
     facts = {name: value for name, value in vars(outcome).items() if not name.startswith("_")}
-    partial: PartialResult = facts.pop("partial", None) or _nothing_done(outcome)
+    partial: PartialResult = facts.pop("partial", None) or _unseen(outcome, began=began)
     ended = _exit(facts.pop("returncode", partial.returncode))
     head = {
         "type": "result",
@@ -46,9 +52,9 @@ def result_line(outcome: TurnResult | errors.CodexError) -> bytes:
     return _line({**head, **_done(partial), **facts, **ended})
 
 
-def _nothing_done(error: errors.CodexError) -> PartialResult:
-    certain = isinstance(error, _STARTED_NOTHING)
-    return PartialResult(side_effects=SideEffects.NONE if certain else SideEffects.UNKNOWN)
+def _unseen(error: errors.CodexError, *, began: bool) -> PartialResult:
+    nothing = isinstance(error, _BEGAN_NOTHING) and not began
+    return PartialResult(side_effects=SideEffects.NONE if nothing else SideEffects.UNKNOWN)
 
 
 def _done(result: TurnResult | PartialResult) -> Mapping[str, object]:

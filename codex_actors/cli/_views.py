@@ -36,12 +36,14 @@ class JsonView:
 
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._began = False
 
     async def show(self, event: Event) -> None:
+        self._began = True
         await self._output.write(event_line(event))
 
     async def finish(self, outcome: TurnResult | errors.CodexError) -> None:
-        await self._output.write(result_line(outcome))
+        await self._output.write(result_line(outcome, began=self._began))
 
 
 class PlainView:

@@ -11,8 +11,8 @@ from codex_actors.events import Noise, Unknown, Usage
 from tests.capture_files import CAPTURES, Capture
 
 
-def result_of(outcome: TurnResult | errors.CodexError) -> dict[str, Any]:
-    line = result_line(outcome)
+def result_of(outcome: TurnResult | errors.CodexError, *, began: bool = False) -> dict[str, Any]:
+    line = result_line(outcome, began=began)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     said: dict[str, Any] = json.loads(line)
@@ -114,6 +114,7 @@ def test_what_never_began_had_no_side_effects_and_what_may_have_is_not_known(
     error: errors.CodexError, side_effects: str
 ):
     assert result_of(error)["side_effects"] == side_effects
+    assert result_of(error, began=True)["side_effects"] == "unknown"
 
 
 def test_notes_on_an_error_are_no_facts_of_it():
