@@ -113,6 +113,7 @@ Place: TypeAlias = Flag | Config | Env | Ours
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _URL = re.compile(r"https?://[!-~]+")
+_HOLDS_USER = re.compile(r"https?://[^/?#]*@.*")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VISIBLE = re.compile(r"[!-~]+")
@@ -176,6 +177,11 @@ class Options(Data, frozen=True):
         text = getattr(self, name)
         if text is not None and not pattern.fullmatch(text):
             raise self._error(name, problem)
+
+    def _require_url(self, name: str, instead: str) -> None:
+        self._require(name, _URL, "must be an http:// or https:// address")
+        if _HOLDS_USER.fullmatch(getattr(self, name) or ""):
+            raise self._error(name, f"holds a user name or password, and others could read it: use {instead}")
 
     def _require_seconds(self, *names: str) -> None:
         for name in names:
@@ -317,7 +323,7 @@ class CodexOptions(Options, frozen=True, kw_only=True):
     when_busy: Annotated[Literal["wait", "refuse"], Ours()] = "wait"
 
     def _check(self) -> None:
-        self._require("base_url", _URL, "must be an http:// or https:// address")
+        self._require_url("base_url", "`api_key`")
         self._require("api_key", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
         self._require("originator", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
         _check_variables(self.env, "CodexOptions.env")
@@ -405,7 +411,7 @@ class HttpMcpServer(Options, frozen=True, kw_only=True):
     approval: Annotated[str | None, Config("default_tools_approval_mode")] = None
 
     def _check(self) -> None:
-        self._require("url", _URL, "must be an http:// or https:// address")
+        self._require_url("url", "`bearer_token` or `headers`")
         self._require("bearer_token", _VISIBLE, "must be visible ASCII: it travels in an HTTP header")
         self._require_seconds("startup_seconds", "tool_seconds")
 

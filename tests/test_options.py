@@ -161,6 +161,16 @@ def test_paths_become_strings():
             "no effect",
         ),
         (lambda: CodexOptions(base_url="h/v1"), "CodexOptions.base_url", "http://"),
+        (
+            lambda: CodexOptions(base_url="https://user:canary@h/v1"),
+            "CodexOptions.base_url",
+            "a user name or password, and others could read it: use `api_key`",
+        ),
+        (
+            lambda: HttpMcpServer(url="https://canary@h/mcp"),
+            "HttpMcpServer.url",
+            "use `bearer_token` or `headers`",
+        ),
         (lambda: CodexOptions(api_key="a b"), "CodexOptions.api_key", "visible ASCII"),
         (lambda: CodexOptions(api_key=""), "CodexOptions.api_key", "is empty"),
         (lambda: CodexOptions(originator="ü"), "CodexOptions.originator", "visible ASCII"),
@@ -232,6 +242,7 @@ def test_what_cannot_work_is_refused_by_its_field(build, field, problem):
         build()
     assert refusal.value.field == field
     assert problem in refusal.value.problem
+    assert "canary" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("depth", [400, 100_000])
@@ -258,6 +269,7 @@ def test_what_contains_itself_is_refused():
         {"sandbox": "read-only", "network_access": False},
         {"approve_for_me": True, "approval_policy": "on-request", "network_access": True},
         {"approval_policy": "never"},
+        {"mcp_servers": {"a": HttpMcpServer(url="https://h:1/@scope/a?b=@c")}},
         {"oss": True, "local_provider": "a-new-one"},
         {"reasoning_effort": "a-new-word", "web_search": "a-new-word"},
         {"mcp_servers": {"a-B_1": StdioMcpServer(command="x"), "b": HttpMcpServer(url="https://x")}},
