@@ -4,10 +4,12 @@ The live view needs ``pip install codex-actors[cli]``; without it, or where the 
 the command writes plain lines.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
-from codex_actors.cli._arguments import Asked, AskedDemo, parse
+from codex_actors.cli._arguments import Asked, AskedDemo, UsageError, parse
 from codex_actors.cli._stop import Stop
 
 __all__ = ["main"]
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None, stop: Stop) -> int:
-    asked = parse(arguments)
+    asked = _parsed(arguments)
     from codex_actors.cli._output import OutputLostError  # noqa: PLC0415 - `--help` is to be quick
 
     _log_to_stderr()
@@ -42,6 +44,25 @@ def _main(arguments: Sequence[str] | None, stop: Stop) -> int:
         if not exc.nobody_reads:
             print(f"codex-actors: {exc}", file=sys.stderr)
         return 1
+
+
+def _parsed(arguments: Sequence[str] | None) -> Asked | AskedDemo:
+    try:
+        return parse(arguments)
+    except UsageError as exc:
+        # Nothing is parsed, but who asks for JSON in vain gets no other result than this one.
+        if "--json" in (sys.argv if arguments is None else arguments):
+            _write_refusal(exc.problem)
+        raise
+
+
+def _write_refusal(problem: str) -> None:
+    from codex_actors.cli._json_lines import result_line  # noqa: PLC0415 - `--help` is to be quick
+    from codex_actors.errors import OptionError  # noqa: PLC0415 - `--help` is to be quick
+
+    if sys.__stdout__ is not None:
+        with suppress(OSError):  # nobody reads
+            os.write(sys.__stdout__.fileno(), result_line(OptionError("command line", problem), began=False))
 
 
 def _start(asked: Asked | AskedDemo, stop: Stop) -> int:

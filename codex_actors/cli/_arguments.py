@@ -4,11 +4,22 @@
 import argparse
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import ClassVar, Literal, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import (
+    ClassVar,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -128,6 +139,25 @@ class AskedDemo(Data, frozen=True, kw_only=True):
     model: str | None
 
 
+class UsageError(SystemExit):
+    """The command line cannot work, which has been said on stderr; the exit status is 2.
+
+    Attributes:
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(2)
+        self.problem = problem
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: error: {message}", file=sys.stderr)
+        raise UsageError(message)
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version  # noqa: PLC0415 - takes longer than all else here
@@ -137,10 +167,12 @@ class _Version(argparse.Action):
 
 
 def parse(arguments: Sequence[str] | None) -> Asked | AskedDemo:
-    """Read the command line; ends the program, with a message, if it cannot work."""
-    parser = argparse.ArgumentParser(
-        prog="codex-actors", description="Supervised OpenAI Codex turns.", allow_abbrev=False
-    )
+    """Read the command line.
+
+    Raises:
+        UsageError: It cannot work.
+    """
+    parser = _Parser(prog="codex-actors", description="Supervised OpenAI Codex turns.", allow_abbrev=False)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(

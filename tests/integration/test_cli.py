@@ -161,9 +161,14 @@ async def test_a_deadline_ends_the_turn(command: Command):
 async def test_an_option_that_cannot_work_exits_with_2_before_anything_starts(
     arguments: tuple[str, ...], message: str, command: Command, scenario: Scenario
 ):
-    ended = await command.run("--json", *arguments)
+    ended = await command.run(*arguments)
     assert (ended.status, ended.stdout, len(scenario.requests)) == (2, "", 0)
     assert message in ended.stderr
+    with_json = await command.run("--json", *arguments)
+    assert (with_json.status, with_json.stderr, len(scenario.requests)) == (2, ended.stderr, 0)
+    [result] = with_json.lines
+    assert (result["type"], result["outcome"], result["side_effects"]) == ("result", "OptionError", "none")
+    assert message in result["problem"]
 
 
 async def test_what_turns_out_not_to_work_later_is_in_the_json_too(command: Command):
