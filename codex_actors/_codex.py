@@ -2,12 +2,14 @@
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Self
+
+import trio
 
 from codex_actors._nursery import open_private_nursery
 from codex_actors._runner import CodexStatistics, TurnRunner
-from codex_actors._thread import Thread
+from codex_actors._thread import Thread, check_kind
 from codex_actors.backends import Backend, ForkThread, NewThread, ResumeThread, Start
 from codex_actors.backends.exec import ExecBackend
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, check_thread_id
@@ -28,10 +30,13 @@ class Codex:
     """
 
     def __init__(self, options: CodexOptions | None = None, *, backend: Backend | None = None) -> None:
+        check_kind(options, "options", CodexOptions, NoneType)
         self._runner = TurnRunner(options or _DEFAULTS, backend or ExecBackend())
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        if self._runner.nursery is not None:
+            raise trio.BusyResourceError("this runtime is open already")
         self._runner.nursery = await self._exit.enter_async_context(open_private_nursery())
         return self
 
@@ -87,10 +92,12 @@ class Codex:
         return self._runner.statistics()
 
     def _thread(self, start: Start, options: ThreadOptions | None) -> Thread:
+        check_kind(options, "options", ThreadOptions, NoneType)
         return Thread(self._runner, self._runner.conversation(start, options or _THREAD_DEFAULTS))
 
     def _thread_id(self, thread: str | ThreadName | LastThread, options: ThreadOptions | None) -> str:
         if isinstance(thread, str):
             return check_thread_id(thread).lower()  # one thread has one id, and one lock
+        check_kind(thread, "thread", str, ThreadName, LastThread)
         cwd = options.cwd if options else None
         return self._runner.find_thread(thread, Path(cwd or ".").absolute())

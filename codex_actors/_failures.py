@@ -33,7 +33,11 @@ _STATUS_FAILURES: dict[int, type[errors.TurnFailedError]] = {
 }
 _STATUS = re.compile(r"(?:unexpected status|last status:) (\d{3})\b")
 _RESETS_AT = re.compile(r"[Tt]ry again (?:at|in) (.+?)\.?$")
-_CONNECTION = re.compile(r"^stream (?:disconnected|closed) before|[Cc]onnection failed|error sending request")
+# Codex words every failure of a stream as a disconnection, also those that the service gave a reason for.
+_CONNECTION = re.compile(
+    r"^stream closed before|[Cc]onnection failed|error sending request"
+    r"|^stream disconnected before completion: (?:Transport error|stream closed|idle timeout)"
+)
 
 
 def turn_failure(

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import IO
 
@@ -87,6 +87,7 @@ class Process:
         *,
         stdout: int,
         stderr: int,
+        absorb: Callable[[bytes], object],
         interrupt_seconds: float,
         kill_seconds: float,
     ) -> None:
@@ -94,6 +95,7 @@ class Process:
         self._process = process
         self._stdout = stdout
         self._stderr = stderr
+        self._absorb = absorb
         self._stderr_tail = b""
         self._interrupt_seconds = interrupt_seconds
         self._kill_seconds = kill_seconds
@@ -136,9 +138,11 @@ class Process:
         """`end` the process and read what is left, when nobody else does any more."""
         async with open_private_nursery() as nursery:
             # Codex is deaf to SIGINT while it is blocked on its stdout.
-            nursery.start_soon(self._discard_stdout)
+            nursery.start_soon(self._absorb_stdout)
             nursery.start_soon(self.drain_stderr)
             await self.end()
+        self._exited = True
+        await self._absorb_stdout()
         self._read_stderr()
 
     async def end(self) -> None:
@@ -160,9 +164,9 @@ class Process:
             _log.error("process.stuck", pid=self.pid, wait_seconds=self._kill_seconds)
 
     @trio.lowlevel.enable_ki_protection
-    async def _discard_stdout(self) -> None:
-        while await self.receive_some():
-            pass
+    async def _absorb_stdout(self) -> None:
+        while data := await self.receive_some():
+            self._absorb(data)
 
     @trio.lowlevel.enable_ki_protection
     async def watch_exit(self) -> None:
@@ -194,6 +198,7 @@ async def open_process(
     env: Mapping[str, str],
     stdin: int,
     pass_fds: Sequence[int] = (),
+    absorb: Callable[[bytes], object] = len,
     interrupt_seconds: float,
     kill_seconds: float,
 ) -> AsyncGenerator[Process]:
@@ -207,6 +212,7 @@ async def open_process(
         env: Its whole environment.
         stdin: A descriptor that it reads from.
         pass_fds: More descriptors for it, under the same numbers.
+        absorb: Takes what it had written to stdout when the block was left; forgotten by default.
         interrupt_seconds: How long it may take to stop after SIGINT.
         kill_seconds: How long the kernel may take to end it after SIGKILL.
 
@@ -229,6 +235,7 @@ async def open_process(
             running,
             stdout=stdout,
             stderr=stderr,
+            absorb=absorb,
             interrupt_seconds=interrupt_seconds,
             kill_seconds=kill_seconds,
         )

@@ -5,7 +5,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from io import BytesIO
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
@@ -165,6 +165,24 @@ def _noise(line: bytes, reason: str, size: int) -> Noise:
     return Noise(reason=reason, sample=line[:MAX_SAMPLE_BYTES], size=size)
 
 
+class Ending(NamedTuple):
+    """What the end of a turn's process adds to what it had said.
+
+    Attributes:
+        returncode: Its exit status; negative is a signal number; None if it never ran.
+        stderr_tail: The last of its stderr.
+        timings: How long it took.
+        dropped_events: How many events nobody took.
+        all_heard: Whether it surely had nothing more to say: it never ran, or ended by itself and in order.
+    """
+
+    returncode: int | None = None
+    stderr_tail: str = ""
+    timings: Timings = Timings()
+    dropped_events: int = 0
+    all_heard: bool = False
+
+
 class TurnState:
     """What the events of one turn add up to.
 
@@ -172,22 +190,28 @@ class TurnState:
     or after it, and however the process ends, changes nothing about that.
 
     Args:
-        read_only: Whether the turn's sandbox is known to let nothing be written.
         review: Whether the turn is a review, for which Codex counts no tokens.
         keep_items: How many completed items to keep; None keeps all.
+
+    Attributes:
+        thread_id: The thread, once Codex has named it.
+        read_only: Whether the turn's sandbox is known to let no command write anything.
+        tools: Whether the turn may have tools outside its sandbox.
+        ending: What is known of the end; whoever saw it sets this.
     """
 
-    def __init__(
-        self, *, read_only: bool = False, review: bool = False, keep_items: int | None = None
-    ) -> None:
+    def __init__(self, *, review: bool = False, keep_items: int | None = None) -> None:
         self.thread_id: str | None = None
         self._completed: TurnCompleted | None = None
         self._failed: TurnFailed | None = None
-        self._read_only = read_only
+        self.ending = Ending()
+        self.read_only = False
+        self.tools = True
         self._review = review
         self._turn_started = False
         self._last: Event | None = None
         self._acted: set[type[Item]] = set()
+        self._acted_outside = False
         self._items: deque[Item] = deque(maxlen=keep_items)
         self._in_progress: set[str] = set()
         self._notices: deque[str] = deque(maxlen=MAX_NOTICES)
@@ -241,6 +265,7 @@ class TurnState:
     def _note_start(self, item: Item) -> None:
         if type(item) in _ACTING:
             self._acted.add(type(item))
+            self._acted_outside |= isinstance(item, McpToolCall)
             if len(self._in_progress) < MAX_IN_PROGRESS:
                 self._in_progress.add(item.id)
 
@@ -250,11 +275,12 @@ class TurnState:
             self._final_response = item.text
         elif type(item) in _ACTING:
             self._acted.add(type(item))
+            # No read-only sandbox was around a tool, nor around a patch that succeeded.
+            patched = isinstance(item, FileChange) and item.status == "completed"
+            self._acted_outside |= patched or isinstance(item, McpToolCall)
             self._in_progress.discard(item.id)
 
-    def partial(
-        self, *, timings: Timings, returncode: int | None = None, dropped_events: int = 0
-    ) -> PartialResult:
+    def partial(self) -> PartialResult:
         """What the turn has done so far."""
         return PartialResult(
             thread_id=self.thread_id,
@@ -265,46 +291,34 @@ class TurnState:
             notices=tuple(self._notices),
             unknown_events=self._unknown_events,
             noise_lines=self._noise_lines,
-            dropped_events=dropped_events,
-            timings=timings,
-            returncode=returncode,
+            dropped_events=self.ending.dropped_events,
+            timings=self.ending.timings,
+            returncode=self.ending.returncode,
         )
 
-    def outcome(
-        self,
-        *,
-        timings: Timings,
-        returncode: int | None,
-        stderr_tail: str = "",
-        thread_id: str = "",
-        codex_home: str = "",
-        dropped_events: int = 0,
-    ) -> TurnResult:
-        """Decide what became of the turn, once its process is gone.
+    def outcome(self, *, thread_id: str = "", codex_home: str = "") -> TurnResult:
+        """Decide what became of the turn, once it has an `ending`.
 
         Args:
-            timings: How long it took.
-            returncode: The process's exit status; negative is a signal number; None, for a turn that has
-                `ended`, if nobody stayed to see it.
-            stderr_tail: The last of its stderr.
-            thread_id: The thread that was asked for, however it was named.
+            thread_id: The thread that was asked for; empty if it was a new one.
             codex_home: The CODEX_HOME it was asked for in.
-            dropped_events: How many events nobody took.
 
         Raises:
             TurnError: The turn did not complete.
             SetupError: It never began, because of the machine or the configuration.
             ThreadError: It never began, because of the thread.
         """
-        partial = self.partial(timings=timings, returncode=returncode, dropped_events=dropped_events)
+        partial, stderr_tail = self.partial(), self.ending.stderr_tail
         if self._completed is not None:
             facts: dict[str, Any] = msgspec.structs.asdict(partial)
-            facts["thread_id"] = self.thread_id or ""
+            facts["thread_id"] = self.thread_id or thread_id
             return TurnResult(**facts)
         if self._failed is not None:
             reason = self._failed.error.message
-            raise turn_failure(reason, partial=partial, returncode=returncode, stderr_tail=stderr_tail)
-        status = returncode or 0
+            raise turn_failure(
+                reason, partial=partial, returncode=partial.returncode, stderr_tail=stderr_tail
+            )
+        status = self.ending.returncode or 0
         if status > 0 and status != PANIC_STATUS and self._last is None:
             raise refusal(
                 returncode=status, stderr_tail=stderr_tail, thread_id=thread_id, codex_home=codex_home
@@ -331,12 +345,13 @@ class TurnState:
         return None if self._completed is None or self._review else self._completed.usage
 
     def _side_effects(self) -> SideEffects:
-        outside_sandbox = {McpToolCall} if self._read_only else _ACTING
-        if self._acted & outside_sandbox:
+        if self._acted_outside or (self._acted and not self.read_only):
             return SideEffects.SEEN
-        # Child agents act unseen, and what was not understood may have been anything.
-        obscure = CollabToolCall in self._acted or self._unknown_events or self._noise_lines
-        began = self._turn_started or self._items or self.ended
-        if not obscure and (self._read_only or not began):
+        if self._unknown_events or self._noise_lines:  # they may have been anything
+            return SideEffects.UNKNOWN
+        began = self._turn_started or self._items or self._acted or self.ended
+        if self.ending.all_heard and not began:
             return SideEffects.NONE
-        return SideEffects.UNKNOWN
+        # Tools and child agents act outside the sandbox, and the children's doings are never shown.
+        sealed = not self.tools or (self.ending.all_heard and CollabToolCall not in self._acted)
+        return SideEffects.NONE if self.read_only and sealed else SideEffects.UNKNOWN

@@ -4,7 +4,7 @@
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,11 +18,11 @@ from codex_actors._protocol import TurnState
 from codex_actors._turn import Turn, TurnActor
 from codex_actors._usage import UsageBook, difference
 from codex_actors.backends import Backend, ResumeThread, ReviewChanges, Start, TurnRequest
+from codex_actors.backends._argv import environment
 from codex_actors.backends._home import (
     find_home,
     find_last_thread,
     find_thread_by_name,
-    is_surely_read_only,
 )
 from codex_actors.events import Event, Usage
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, TurnOptions
@@ -83,6 +83,7 @@ class TurnRunner:
         self._options = options
         self._backend = backend
         self._codex_home = find_home(options, os.environ)
+        self._home_is_named = "CODEX_HOME" in environment(options, os.environ)
         self._locks = ThreadLocks(
             self._codex_home,
             when_busy=options.when_busy,
@@ -107,14 +108,13 @@ class TurnRunner:
         Raises:
             ThreadNotFoundError: There is none.
         """
-        match thread:
-            case ThreadName(name=name):
-                found, asked = find_thread_by_name(self._codex_home, name), f"named {name!r}"
-            case LastThread(any_cwd=any_cwd):
-                found = find_last_thread(self._codex_home, None if any_cwd else cwd)
-                asked = "at all" if any_cwd else f"that worked in {cwd}"
+        if isinstance(thread, ThreadName):
+            found, asked = find_thread_by_name(self._codex_home, thread.name), f"named {thread.name!r}"
+        else:
+            found = find_last_thread(self._codex_home, None if thread.any_cwd else cwd)
+            asked = "at all" if thread.any_cwd else f"that worked in {cwd}"
         if found is None:
-            raise errors.ThreadNotFoundError(f"no thread {asked} in CODEX_HOME {self._codex_home}", asked)
+            raise errors.ThreadNotFoundError(f"no thread {asked} in CODEX_HOME {self._codex_home}", "")
         return found
 
     def conversation(self, start: Start, options: ThreadOptions) -> Conversation:
@@ -163,8 +163,10 @@ class TurnRunner:
                 self._counts["completed" if isinstance(actor.outcome, TurnResult) else "failed"] += 1
 
     def _check_codex_home(self) -> None:
+        if not self._codex_home.exists() and not self._home_is_named:
+            return  # Codex makes its own where none is named
         if not self._codex_home.is_dir():
-            problem = "is no directory: create it, or log in with `codex login`"
+            problem = "is no directory: create it, or name another one"
         elif not os.access(self._codex_home, os.W_OK):
             problem = "cannot be written"
         else:
@@ -175,7 +177,6 @@ class TurnRunner:
         self, actor: TurnActor, conversation: Conversation, question: Question, held: ExitStack
     ) -> TurnResult:
         state = TurnState(
-            read_only=is_surely_read_only(self._codex_home, conversation.options),
             review=isinstance(conversation.start, ReviewChanges),
             keep_items=question.keep_items,
         )
@@ -183,7 +184,8 @@ class TurnRunner:
         async def deliver(events: list[Event]) -> None:
             if actor.thread_id is None and state.thread_id is not None:
                 actor.thread_id = state.thread_id
-                self._learn_thread(conversation, state.thread_id, held)
+                self._learn_thread(conversation, state.thread_id)
+                self._lock_new_thread(conversation, held)
             await actor.put_batch(events)
 
         request = TurnRequest(
@@ -197,19 +199,29 @@ class TurnRunner:
         self._counts["started"] += 1
         actor.begin(state)
         used_before = self._usage.before(conversation.start)
-        result = await self._backend.run_turn(request, state, deliver, actor.interrupted)
-        return self._with_usage(result, used_before)
+        try:
+            result = await self._backend.run_turn(request, state, deliver, actor.interrupted)
+        finally:  # also if the turn was left before anybody took an event
+            self._learn_thread(conversation, state.thread_id)
+        return self._with_usage(result, used_before, ephemeral=conversation.options.ephemeral)
 
-    def _learn_thread(self, conversation: Conversation, thread_id: str, held: ExitStack) -> None:
-        if conversation.thread_id is None and not isinstance(conversation.start, ReviewChanges):
-            conversation.start = ResumeThread(thread_id=thread_id)
-            self._locks.adopt(thread_id, conversation.lock)
-            self._locks.hold_file(held, thread_id)
+    def _learn_thread(self, conversation: Conversation, thread_id: str | None) -> None:
+        if thread_id is None or isinstance(conversation.start, (ResumeThread, ReviewChanges)):
+            return
+        conversation.start = ResumeThread(thread_id=thread_id)
+        self._locks.adopt(thread_id, conversation.lock)
 
-    def _with_usage(self, result: TurnResult, used_before: Usage | None) -> TurnResult:
+    def _lock_new_thread(self, conversation: Conversation, held: ExitStack) -> None:
+        # For those who wait. It is too late to refuse: should this fail, Codex's own lock keeps them out.
+        if conversation.thread_id is not None:
+            with suppress(errors.SetupError):
+                self._locks.hold_file(held, conversation.thread_id)
+
+    def _with_usage(self, result: TurnResult, used_before: Usage | None, *, ephemeral: bool) -> TurnResult:
         used = result.usage.thread
         if used is None:
             return result
-        self._usage.after(result.thread_id, used)
+        if not ephemeral:
+            self._usage.after(result.thread_id, used)
         usage = TurnUsage(thread=used, turn=difference(used, used_before))
         return msgspec.structs.replace(result, usage=usage)

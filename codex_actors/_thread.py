@@ -3,8 +3,11 @@
 # A prompt is kept in no local for longer than need be, because some show tracebacks with locals.
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import NoneType
+from typing import get_args
 
 from codex_actors import errors
 from codex_actors._runner import Conversation, Question, TurnRunner
@@ -124,21 +127,39 @@ class Thread:
         self, target: ReviewTarget, options: TurnOptions | None, keep_items: int | None
     ) -> AbstractAsyncContextManager[Turn]:
         _check_directories(self.options)
+        check_kind(target, "target", *get_args(ReviewTarget))
+        check_kind(options, "options", TurnOptions, NoneType)
         own = self._runner.conversation(ReviewChanges(target=target), self.options)
         question = Question(
-            prompt=_instructions(target), images=(), options=options or _NO_OPTIONS, keep_items=keep_items
+            prompt=_instructions(target),
+            images=(),
+            options=options or _NO_OPTIONS,
+            keep_items=keep_items,
         )
         return self._runner.open_turn(own, question)
 
     def _question(self, given: Input, options: TurnOptions | None, keep_items: int | None) -> Question:
         _check_directories(self.options)
-        images = tuple(map(_checked_image, split_input(given)[1]))
+        check_kind(given, "input", str, Sequence)
+        check_kind(options, "options", TurnOptions, NoneType)
+        prompt, images = split_input(given)
         return Question(
-            prompt=_checked_prompt(split_input(given)[0]),
-            images=images,
+            prompt=_checked_prompt(prompt),
+            images=tuple(map(_checked_image, images)),
             options=options or _NO_OPTIONS,
             keep_items=keep_items,
         )
+
+
+def check_kind(value: object, field: str, *kinds: type) -> None:
+    """Refuse what no type checker would let through, before it fails somewhere inside.
+
+    Raises:
+        OptionError: It is of none of these kinds.
+    """
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise errors.OptionError(field, f"must be {wanted}, not {type(value).__name__}")
 
 
 def _instructions(target: ReviewTarget) -> str:

@@ -9,7 +9,7 @@ import trio
 from codex_actors import errors
 from codex_actors._protocol import TurnState
 from codex_actors.events import Event
-from codex_actors.results import Timings, TurnResult
+from codex_actors.results import TurnResult
 
 # A batch is what one read brought, at most 256 KiB of lines. Two let reading and taking overlap.
 _MAX_BATCHES = 2
@@ -27,6 +27,7 @@ class Turn:
     def __init__(self, actor: "TurnActor") -> None:
         self._actor = actor
         self._batch: Iterator[Event] = iter(())
+        self._taking = False
 
     @property
     def thread_id(self) -> str | None:
@@ -47,7 +48,8 @@ class Turn:
             case None:
                 raise errors.TurnRunningError
             case error:
-                raise error
+                # Each time as if it were the first: frames would pile up, and ours hold the user's text.
+                raise error.with_traceback(None)
 
     def __aiter__(self) -> Self:
         return self
@@ -55,6 +57,15 @@ class Turn:
     async def __anext__(self) -> Event:
         for event in self._batch:
             return event
+        if self._taking:
+            raise trio.BusyResourceError("another task is taking this turn's events")
+        self._taking = True
+        try:
+            return await self._next_event()
+        finally:
+            self._taking = False
+
+    async def _next_event(self) -> Event:
         batch = await self._actor.next_batch()
         if batch is None:
             self.result  # noqa: B018 - raises what there is to raise
@@ -92,9 +103,9 @@ class TurnActor:
         self.state: TurnState | None = None
         self.thread_id: str | None = None
         self.outcome: TurnResult | Exception | None = None
-        self.interrupted = trio.Event()
-        self.scope = trio.CancelScope()
-        self.gone = trio.Event()
+        self.interrupted: trio.Event = trio.Event()
+        self.scope: trio.CancelScope = trio.CancelScope()
+        self.gone: trio.Event = trio.Event()
 
     def begin(self, state: TurnState) -> None:
         """Let the holder know that the turn has its thread and is about to run."""
@@ -136,9 +147,14 @@ class TurnActor:
         if self.state is None:
             return errors.RuntimeClosedError()
         if not self.state.ended:
-            partial = self.state.partial(timings=Timings())
-            return errors.TurnInterruptedError("the turn was left before it ended", partial=partial)
+            ending = self.state.ending
+            return errors.TurnInterruptedError(
+                "the turn was left, or its runtime closed, before it ended",
+                partial=self.state.partial(),
+                returncode=ending.returncode,
+                stderr_tail=ending.stderr_tail,
+            )
         try:
-            return self.state.outcome(timings=Timings(), returncode=None)
+            return self.state.outcome()
         except errors.CodexError as exc:
             return exc

@@ -260,7 +260,7 @@ class ThreadError(CodexError):
     """The thread cannot be used.
 
     Attributes:
-        thread_id: The thread asked for, as it was named.
+        thread_id: The id of the thread asked for; empty if it was a new one or one without a known id.
     """
 
     category: ClassVar[Category] = "turn"
@@ -290,7 +290,8 @@ class ThreadMismatchError(ThreadError):
     category: ClassVar[Category] = "communication"
 
     def __init__(self, thread_id: str, started_thread_id: str) -> None:
-        super().__init__(f"asked for thread {thread_id}, Codex started {started_thread_id}", thread_id)
+        asked = "a fork of thread" if thread_id == started_thread_id else "thread"
+        super().__init__(f"asked for {asked} {thread_id}, Codex started {started_thread_id}", thread_id)
         self.started_thread_id = started_thread_id
 
 

@@ -129,7 +129,10 @@ async def test_closing_it_ends_the_turns_that_run(open_codex, nursery):
 
 
 async def test_a_missing_home_is_an_error_that_says_what_to_do(tmp_path):
-    for home, problem in ((tmp_path / "no", "create it, or log in"), (Path(__file__), "is no directory")):
+    for home, problem in (
+        (tmp_path / "no", "create it, or name another"),
+        (Path(__file__), "is no directory"),
+    ):
         async with Codex(CodexOptions(codex_home=home, codex_path="/bin/false")) as codex:
             with pytest.raises(errors.CodexHomeError, match=problem) as caught:
                 await codex.start_thread().run("go")

@@ -115,10 +115,8 @@ FAILURES = (
         "stream disconnected before completion: idle timeout waiting for SSE",
         errors.ConnectionLostError,
     ),
-    Failure("another failure", "stream disconnected before completion: weird", errors.ConnectionLostError),
-    Failure(
-        "a flagged request", "stream disconnected before completion: flagged", errors.ConnectionLostError
-    ),
+    Failure("another failure", "stream disconnected before completion: weird", errors.TurnFailedError),
+    Failure("a flagged request", "stream disconnected before completion: flagged", errors.TurnFailedError),
     Failure("connection refused", "Connection failed: error sending request", errors.ConnectionLostError),
     Failure("what nobody has seen yet", "the moon is in the wrong phase", errors.TurnFailedError),
     Failure(

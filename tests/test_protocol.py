@@ -15,6 +15,7 @@ from codex_actors._protocol import (
     MAX_IN_PROGRESS,
     MAX_NOTICES,
     MAX_SAMPLE_BYTES,
+    Ending,
     LineDecoder,
     TurnState,
     _decode_at_once,
@@ -360,6 +361,7 @@ def says_completed(line: bytes) -> bool:
 
 COMMAND = CommandExecution(id="item_0", command="make", status="in_progress")
 PATCH = FileChange(id="item_1", status="in_progress")
+PATCHED = FileChange(id=PATCH.id, changes=PATCH.changes, status="completed")
 TOOL = McpToolCall(id="item_2", server="s", tool="t", status="in_progress")
 CHILD = CollabToolCall(id="item_3", tool="spawn_agent", status="in_progress")
 MESSAGE = AgentMessage(id="item_4", text="done")
@@ -378,21 +380,22 @@ NOISE = Noise(reason="r", sample=b"", size=0)
 TIMINGS = Timings(first_event_seconds=0.1, last_event_seconds=0.2, exit_seconds=0.3)
 
 
-def state_after(*events: Event, read_only=False, review=False, keep_items=None) -> TurnState:
-    state = TurnState(read_only=read_only, review=review, keep_items=keep_items)
+HEARD = Ending(returncode=0, timings=TIMINGS, dropped_events=2, all_heard=True)
+
+
+def state_after(
+    *events: Event, read_only=False, tools=True, review=False, keep_items=None, ending=HEARD
+) -> TurnState:
+    state = TurnState(review=review, keep_items=keep_items)
+    state.read_only, state.tools, state.ending = read_only, tools, ending
     state.apply(events)
     return state
 
 
 def outcome(*events: Event, returncode: int | None = 0, stderr_tail: str = "", **kind) -> TurnResult:
-    return state_after(*events, **kind).outcome(
-        timings=TIMINGS,
-        returncode=returncode,
-        stderr_tail=stderr_tail,
-        thread_id="asked for",
-        codex_home="/home/dev/.codex",
-        dropped_events=2,
-    )
+    ending = HEARD._replace(returncode=returncode, stderr_tail=stderr_tail)
+    state = state_after(*events, ending=ending, **kind)
+    return state.outcome(thread_id="asked for", codex_home="/home/dev/.codex")
 
 
 def failure(*events: Event, returncode: int | None = 0, stderr_tail: str = "", **kind) -> errors.TurnError:
@@ -450,9 +453,7 @@ def test_each_end_without_completion_is_an_error_of_its_own(events, returncode, 
     exc = failure(*events, returncode=returncode, stderr_tail="the end")
     assert type(exc) is error
     assert (exc.returncode, exc.stderr_tail) == (returncode, "the end")
-    assert exc.partial == state_after(*events).partial(
-        timings=TIMINGS, returncode=returncode, dropped_events=2
-    )
+    assert exc.partial == state_after(*events, ending=HEARD._replace(returncode=returncode)).partial()
 
 
 def test_a_turn_that_has_ended_needs_no_exit_status():
@@ -530,8 +531,13 @@ def test_a_result_holds_all_that_the_turn_came_to():
 
 def test_a_turn_can_be_asked_for_what_it_has_done_so_far():
     state = state_after(THREAD, BEGUN, ItemCompleted(item=MESSAGE))
-    assert state.partial(timings=TIMINGS) == PartialResult(
-        thread_id="the thread", final_response="done", items=(MESSAGE,), timings=TIMINGS
+    assert state.partial() == PartialResult(
+        thread_id="the thread",
+        final_response="done",
+        items=(MESSAGE,),
+        dropped_events=2,
+        timings=TIMINGS,
+        returncode=0,
     )
 
 
@@ -549,7 +555,8 @@ def test_events_may_come_in_any_number_of_batches():
     for event in events:
         state.apply([])
         state.apply([event])
-    assert state.partial(timings=TIMINGS) == state_after(*events).partial(timings=TIMINGS)
+    state.ending = HEARD
+    assert state.partial() == state_after(*events).partial()
     assert state.thread_id == "the thread"
 
 
@@ -580,7 +587,7 @@ def test_a_stream_keeps_its_last_items_and_its_final_response():
 
 def test_only_the_last_notices_are_kept():
     notices = [Error(message=f"{n}") for n in range(100)]
-    partial = state_after(*notices).partial(timings=TIMINGS)
+    partial = state_after(*notices).partial()
     assert partial.notices == tuple(f"{n}" for n in range(100 - MAX_NOTICES, 100))
 
 
@@ -662,7 +669,8 @@ NONE, SEEN, UNSURE = SideEffects.NONE, SideEffects.SEEN, SideEffects.UNKNOWN
         ((THREAD, BEGUN, ItemStarted(item=COMMAND)), SEEN, NONE),
         ((THREAD, BEGUN, ItemCompleted(item=COMMAND)), SEEN, NONE),
         ((THREAD, BEGUN, ItemStarted(item=PATCH)), SEEN, NONE),
-        ((THREAD, BEGUN, ItemCompleted(item=PATCH)), SEEN, NONE),
+        # A patch that succeeded in a read-only sandbox was let out of it.
+        ((THREAD, BEGUN, ItemCompleted(item=PATCHED)), SEEN, SEEN),
         # An MCP server is outside every sandbox.
         ((THREAD, BEGUN, ItemStarted(item=TOOL)), SEEN, SEEN),
         ((THREAD, BEGUN, ItemCompleted(item=TOOL)), SEEN, SEEN),
@@ -679,8 +687,28 @@ NONE, SEEN, UNSURE = SideEffects.NONE, SideEffects.SEEN, SideEffects.UNKNOWN
 )
 def test_side_effects_are_none_only_where_that_is_certain(events, anywhere, read_only):
     effects = [
-        state_after(*events, read_only=sandbox, keep_items=keep).partial(timings=TIMINGS).side_effects
+        state_after(*events, read_only=sandbox, keep_items=keep).partial().side_effects
         for sandbox in (False, True)
         for keep in (None, 1)
     ]
     assert effects == [anywhere, anywhere, read_only, read_only]
+
+
+@pytest.mark.parametrize(
+    ("events", "read_only", "tools", "effects"),
+    [
+        ((), False, True, UNSURE),
+        ((THREAD,), False, True, UNSURE),
+        ((THREAD, BEGUN, ItemStarted(item=COMMAND)), False, True, SEEN),
+        ((), True, True, UNSURE),
+        ((THREAD, BEGUN, ItemStarted(item=COMMAND)), True, True, UNSURE),
+        ((THREAD, BEGUN, ItemStarted(item=COMMAND)), True, False, NONE),
+        ((THREAD, BEGUN, ItemStarted(item=CHILD)), True, False, NONE),
+    ],
+)
+def test_of_a_codex_cut_short_only_a_sandbox_without_tools_beside_it_is_certain(
+    events, read_only, tools, effects
+):
+    """It may have done more than it had time to say."""
+    state = state_after(*events, read_only=read_only, tools=tools, ending=Ending())
+    assert state.partial().side_effects is effects

@@ -7,10 +7,10 @@ import trio
 import trio.testing
 
 from codex_actors import Codex, errors, events
-from codex_actors._protocol import LineDecoder, TurnState
+from codex_actors._protocol import Ending, LineDecoder, TurnState
 from codex_actors.backends import ForkThread, NewThread, ResumeThread, ReviewChanges, TurnRequest
 from codex_actors.options import CodexOptions, Deadlines, TurnOptions, UncommittedChanges
-from codex_actors.results import Timings, TurnResult
+from codex_actors.results import TurnResult
 from tests.fakes import COMPLETED, DONE, OTHER_THREAD, STARTED, THREAD, lock_files, said, started, texts
 
 Deliver = Callable[[list[events.Event]], Awaitable[None]]
@@ -39,7 +39,8 @@ class Scripted:
             await getattr(self, request.prompt)(request, state, deliver)
         finally:
             self.running -= 1
-        return state.outcome(timings=Timings(), returncode=0)
+        state.ending = Ending(returncode=0)
+        return state.outcome()
 
     async def say(self, text: str, state: TurnState, deliver: Deliver) -> None:
         batch = LineDecoder().feed(text.encode())

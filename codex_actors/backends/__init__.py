@@ -23,6 +23,7 @@ __all__ = [
     "ReviewChanges",
     "Start",
     "TurnRequest",
+    "TurnState",
 ]
 
 

@@ -36,6 +36,7 @@ from codex_actors.options import (
     Options,
     Place,
     ReviewTarget,
+    ThreadOptions,
     UncommittedChanges,
     check_thread_id,
     forgetful,
@@ -132,6 +133,18 @@ def build_command(
     )
     _check_total(argv, env.variables)
     return Command(argv, env.variables)
+
+
+def offers_tools(codex: CodexOptions, thread: ThreadOptions, config_files: Sequence[Table]) -> bool:
+    """Whether any part of the configuration names MCP servers, whose tools act outside the sandbox.
+
+    Args:
+        codex: The runtime's options.
+        thread: The thread's options.
+        config_files: As for `build_command`.
+    """
+    layers = (*config_files, _toml.table(codex.config), *_parsed(codex.config_overrides))
+    return bool(thread.mcp_servers) or any("mcp_servers" in layer for layer in layers)
 
 
 def environment(
@@ -251,9 +264,11 @@ def _typed_config(request: TurnRequest) -> dict[object, object]:
     """The configuration that follows from options with a type of their own."""
     options = (request.codex, request.thread, request.turn)
     placed = chain.from_iterable(map(_placed, options))
-    return _nested(
-        (place.key, value) for _, place, value in placed if isinstance(place, Config) and place.key
-    )
+    settings = [(place.key, value) for _, place, value in placed if isinstance(place, Config) and place.key]
+    if request.thread.sandbox == "read-only":
+        # Else a reviewer in the user's configuration could let commands and patches out of the sandbox.
+        settings.append(("approval_policy", "never"))
+    return _nested(settings)
 
 
 def _nested(pairs: Iterable[tuple[str, object]]) -> dict[object, object]:

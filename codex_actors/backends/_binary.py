@@ -11,7 +11,8 @@ import trio
 
 from codex_actors import errors
 from codex_actors._process import open_anonymous_file, open_process, translate_os_errors
-from codex_actors.options import Deadlines
+from codex_actors.backends._argv import environment
+from codex_actors.options import CodexOptions
 
 _log = structlog.get_logger("codex_actors")
 
@@ -56,7 +57,7 @@ class Versions:
         self._checked: set[tuple[str, int, int]] = set()
         self._asking = trio.Lock()
 
-    async def check(self, codex_path: str, deadlines: Deadlines) -> None:
+    async def check(self, codex_path: str, codex: CodexOptions) -> None:
         """See that the binary is one we can rely on.
 
         What does not look like a version is let through with a warning: it may be a wrapper, and no
@@ -66,13 +67,14 @@ class Versions:
             UnsupportedVersionError: It is too old.
             SpawnError: It cannot be started, or does not answer in time.
         """
+        deadlines = codex.deadlines
         identity = _identity(codex_path)
         if identity in self._checked:
             return
         with trio.move_on_after(deadlines.spawn_seconds) as asking:
             async with self._asking:
                 if identity not in self._checked:
-                    _judge(codex_path, await _ask_version(codex_path, deadlines.kill_seconds))
+                    _judge(codex_path, await _ask_version(codex_path, codex))
                     self._checked.add(identity)
         if asking.cancelled_caught:
             late = TimeoutError(f"it did not say its version within {deadlines.spawn_seconds:g} s")
@@ -85,15 +87,15 @@ def _identity(codex_path: str) -> tuple[str, int, int]:
     return codex_path, status.st_mtime_ns, status.st_size
 
 
-async def _ask_version(codex_path: str, kill_seconds: float) -> bytes:
+async def _ask_version(codex_path: str, codex: CodexOptions) -> bytes:
     answer = b""
     with open_anonymous_file(b"") as stdin:
         async with open_process(
             (codex_path, "--version"),
-            env=os.environ,
+            env=environment(codex, os.environ),
             stdin=stdin,
             interrupt_seconds=0.1,
-            kill_seconds=kill_seconds,
+            kill_seconds=codex.deadlines.kill_seconds,
         ) as process:
             while len(answer) < _MAX_ANSWER_BYTES and (data := await process.receive_some()):
                 answer += data

@@ -56,15 +56,16 @@ def read_config_files(codex: CodexOptions, thread: ThreadOptions, host: Mapping[
 
 
 def is_surely_read_only(home: Path, thread: ThreadOptions) -> bool:
-    """Whether nothing that the model runs on a thread can be written anywhere.
+    """Whether no command that the model runs on a thread can write anything.
 
-    The sandbox alone does not say so: a command that a ``.rules`` file allows runs outside of it.
+    The sandbox alone does not say so: a command that a ``.rules`` file allows runs outside of it, and a
+    worktree is made before it.
 
     Args:
         home: CODEX_HOME.
         thread: Its sandbox and directory.
     """
-    if thread.sandbox != "read-only":
+    if thread.sandbox != "read-only" or thread.worktree:
         return False
     cwd = Path(thread.cwd or ".").absolute()
     above = (directory / ".codex" for directory in (cwd, *cwd.parents))

@@ -12,16 +12,19 @@ import trio
 from codex_actors import errors
 from codex_actors._nursery import open_private_nursery
 from codex_actors._process import Process, open_anonymous_file, open_process
-from codex_actors._protocol import LineDecoder, TurnState
+from codex_actors._protocol import Ending, LineDecoder, TurnState
 from codex_actors.backends import ForkThread, ResumeThread, TurnRequest
-from codex_actors.backends._argv import Command, build_command
+from codex_actors.backends._argv import Command, build_command, offers_tools
 from codex_actors.backends._binary import Versions, find_codex
-from codex_actors.backends._home import find_home, read_config_files
+from codex_actors.backends._home import find_home, is_surely_read_only, read_config_files
 from codex_actors.events import Event
 from codex_actors.results import Timings, TurnResult
 
 __all__ = ["ExecBackend"]
 
+# How a Codex ends that has said all it had to say: well, not well, and not at all. Killed, or with its
+# stdout closed (101), it takes with it what it had not written yet.
+_ORDERLY = frozenset({0, 1, 2})
 # After an interrupt, events that nobody takes are held for whoever comes; this much is plenty for what
 # Codex still says then.
 _MAX_BACKLOG_BYTES = 16 * 1024 * 1024
@@ -48,7 +51,7 @@ class ExecBackend:
             TurnError: The turn did not complete.
         """
         codex_path = find_codex(request.codex.codex_path)
-        await self._versions.check(codex_path, request.codex.deadlines)
+        await self._versions.check(codex_path, request.codex)
         actor = _ExecActor(request, state, deliver, interrupted)
         await actor.run(codex_path)
         return actor.outcome()
@@ -83,16 +86,19 @@ class _ExecActor:
         self._ended_at: float | None = None
         self._offline_at: float | None = None
         self._expired: str | None = None
-        self._gone_at = self._started_at
         self._process: Process | None = None
 
     async def run(self, codex_path: str) -> None:
         turn_seconds = self._deadlines.turn_seconds
-        with trio.move_on_after(math.inf if turn_seconds is None else turn_seconds) as whole_turn:
-            await self._run_process(codex_path)
-        if whole_turn.cancelled_caught:
-            self._expired = "turn_seconds"
-        self._gone_at = trio.current_time()
+        undisturbed = False
+        try:
+            with trio.move_on_after(math.inf if turn_seconds is None else turn_seconds) as whole_turn:
+                await self._run_process(codex_path)
+            if whole_turn.cancelled_caught:
+                self._expired = "turn_seconds"
+            undisturbed = self._expired is None and not self._interrupted.is_set()
+        finally:
+            self._note_end(undisturbed=undisturbed)
         await self._deliver_backlog()
 
     async def _run_process(self, codex_path: str) -> None:
@@ -103,6 +109,7 @@ class _ExecActor:
                 env=command.env,
                 stdin=stdin,
                 pass_fds=() if schema is None else (schema,),
+                absorb=self._absorb,
                 interrupt_seconds=self._deadlines.interrupt_seconds,
                 kill_seconds=self._deadlines.kill_seconds,
             ) as self._process:
@@ -111,6 +118,8 @@ class _ExecActor:
     def _command(self, codex_path: str, schema_fd: int | None) -> Command:
         codex, thread = self._request.codex, self._request.thread
         config_files = read_config_files(codex, thread, os.environ)
+        self._state.read_only = is_surely_read_only(find_home(codex, os.environ), thread)
+        self._state.tools = offers_tools(codex, thread, config_files)
         return build_command(
             self._request, codex_path, os.environ, config_files=config_files, schema_fd=schema_fd
         )
@@ -140,10 +149,9 @@ class _ExecActor:
                 data = await process.receive_some()
             if data is None:
                 return name
+            await self._take(data)
             if not data:
-                await self._take(self._decoder.close(), 0)
                 return None
-            await self._take(self._decoder.feed(data), len(data))
 
     def _next_deadline(self) -> tuple[str, float]:
         limits = self._deadlines
@@ -157,20 +165,33 @@ class _ExecActor:
             return "turn_seconds", math.inf
         return "idle_seconds", trio.current_time() + limits.idle_seconds
 
-    async def _take(self, events: list[Event], size: int) -> None:
+    async def _take(self, data: bytes) -> None:
+        self._absorb(data)
+        self._verify_thread()
+        if not self._interrupted.is_set():
+            paused_at = trio.current_time()
+            with trio.CancelScope() as self._delivering:
+                await self._deliver_backlog()
+            self._forgive(trio.current_time() - paused_at)
+
+    def _absorb(self, data: bytes) -> None:
+        events = self._decoder.feed(data) if data else self._decoder.close()
         if not events:
             return
         self._state.apply(events)
         self._note_times()
-        self._verify_thread()
         if self._backlog_bytes < _MAX_BACKLOG_BYTES:
-            self._backlog.append((events, size))
-            self._backlog_bytes += size
+            self._backlog.append((events, len(data)))
+            self._backlog_bytes += len(data)
         else:
             self._dropped_events += len(events)
-        if not self._interrupted.is_set():
-            with trio.CancelScope() as self._delivering:
-                await self._deliver_backlog()
+
+    def _forgive(self, seconds: float) -> None:
+        """Do not hold against Codex what time its events took to be taken."""
+        if self._ended_at is not None:
+            self._ended_at += seconds
+        if self._offline_at is not None:
+            self._offline_at += seconds
 
     async def _deliver_backlog(self) -> None:
         while self._backlog:
@@ -197,28 +218,37 @@ class _ExecActor:
         if isinstance(asked, ResumeThread) and got != asked.thread_id.lower():
             raise errors.ThreadMismatchError(asked.thread_id, got)
         if isinstance(asked, ForkThread) and got == asked.thread_id.lower():
-            raise errors.ThreadMismatchError(f"a fork of {asked.thread_id}", got)
+            raise errors.ThreadMismatchError(asked.thread_id, got)
+
+    def _note_end(self, *, undisturbed: bool) -> None:
+        self._absorb(b"")
+        gone_at = trio.current_time()
+        returncode = self._process.returncode if self._process else None
+        self._state.ending = Ending(
+            returncode=returncode,
+            stderr_tail=self._process.stderr_tail if self._process else "",
+            timings=Timings(
+                first_event_seconds=self._since_start(self._first_event_at),
+                last_event_seconds=self._since_start(self._last_event_at),
+                exit_seconds=gone_at - self._started_at,
+            ),
+            dropped_events=self._dropped_events,
+            all_heard=self._process is None or (undisturbed and returncode in _ORDERLY),
+        )
 
     def outcome(self) -> TurnResult:
         """What became of the turn, now that its process is gone."""
-        returncode = self._process.returncode if self._process else None
-        stderr_tail = self._process.stderr_tail if self._process else ""
         if not self._state.ended and (self._expired or self._interrupted.is_set()):
-            raise self._stopped(returncode, stderr_tail)
+            raise self._stopped()
         asked = self._request.start
         return self._state.outcome(
-            timings=self._timings(),
-            returncode=returncode,
-            stderr_tail=stderr_tail,
             thread_id=asked.thread_id if isinstance(asked, (ResumeThread, ForkThread)) else "",
             codex_home=str(find_home(self._request.codex, os.environ)),
-            dropped_events=self._dropped_events,
         )
 
-    def _stopped(self, returncode: int | None, stderr_tail: str) -> errors.TurnError:
-        partial = self._state.partial(
-            timings=self._timings(), returncode=returncode, dropped_events=self._dropped_events
-        )
+    def _stopped(self) -> errors.TurnError:
+        partial, ending = self._state.partial(), self._state.ending
+        returncode, stderr_tail = ending.returncode, ending.stderr_tail
         if self._expired is None:
             message = "the turn was interrupted"
             return errors.TurnInterruptedError(
@@ -227,13 +257,6 @@ class _ExecActor:
         seconds: float = getattr(self._deadlines, self._expired)
         return errors.TurnTimeoutError(
             self._expired, seconds, partial=partial, returncode=returncode, stderr_tail=stderr_tail
-        )
-
-    def _timings(self) -> Timings:
-        return Timings(
-            first_event_seconds=self._since_start(self._first_event_at),
-            last_event_seconds=self._since_start(self._last_event_at),
-            exit_seconds=self._gone_at - self._started_at,
         )
 
     def _since_start(self, at: float | None) -> float | None:

@@ -156,7 +156,7 @@ def test_what_has_no_effect_on_a_review_is_refused(turn):
     [
         (ThreadOptions(model="gpt"), ["--model=gpt"]),
         (ThreadOptions(model="-x"), ["--model=-x"]),
-        (ThreadOptions(sandbox="read-only"), ["--sandbox=read-only"]),
+        (ThreadOptions(sandbox="read-only"), ['--config=approval_policy="never"', "--sandbox=read-only"]),
         (ThreadOptions(cwd="/w"), ["--cd=/w"]),
         (ThreadOptions(additional_directories=["/a", "/b"]), ["--add-dir=/a", "--add-dir=/b"]),
         (ThreadOptions(approve_for_me=True), ["--approve-for-me"]),

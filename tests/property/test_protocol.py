@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codex_actors import errors
-from codex_actors._protocol import MAX_SAMPLE_BYTES, LineDecoder, TurnState
+from codex_actors._protocol import MAX_SAMPLE_BYTES, Ending, LineDecoder, TurnState
 from codex_actors.events import Event, Noise, TurnCompleted, Unknown, WireEvent
-from codex_actors.results import Timings, TurnResult
+from codex_actors.results import TurnResult
 from tests.property import strategies as ours
 
 limits = st.sampled_from([1, 22, 23, 150, 300, 1_000_000])
@@ -96,13 +96,12 @@ def test_no_more_is_held_back_than_the_limit_allows(chunks, limit):
 @given(ours.streams, st.booleans(), st.sampled_from([-35, -9, 0, 1, 2, 101]), st.none() | st.integers(0, 3))
 def test_a_turn_succeeds_if_and_only_if_its_completion_was_decoded(stream, read_only, returncode, keep_items):
     events = decode(stream)
-    state = TurnState(read_only=read_only, keep_items=keep_items)
+    state = TurnState(keep_items=keep_items)
+    state.read_only, state.ending = read_only, Ending(returncode=returncode)
     state.apply(events)
     completed = any(isinstance(event, TurnCompleted) for event in events)
     try:
-        outcome: object = state.outcome(
-            timings=Timings(), returncode=returncode, stderr_tail="", thread_id="t", codex_home="/h"
-        )
+        outcome: object = state.outcome(thread_id="t", codex_home="/h")
     except errors.CodexError as exc:
         outcome = exc
     assert isinstance(outcome, TurnResult) == completed
