@@ -72,8 +72,15 @@ _CODEX_KEYS = frozenset({"CODEX_API_KEY", "CODEX_ACCESS_TOKEN"})
 # Keys of an MCP server or model provider whose value is a secret, and those that name a variable instead.
 _SECRET_KEYS = {"bearer_token": "bearer_token_env_var", "experimental_bearer_token": "env_key"}
 _LOOKS_SECRET = re.compile(
-    r"(.*[_-])?((api|access|private)[_-]?key|token|secret|password|passwd|authorization)", re.IGNORECASE
+    r"(.*[_-])?((api|access|private)[_-]?key|token|secret|pass|password|passwd|passphrase|credential)s?"
+    r"|(.*[_-])?authorization",
+    re.IGNORECASE,
 )
+# Tables in which anything may be one, whatever its name; and tables whose names are the user's choice.
+_HOLD_SECRETS = frozenset({"env", "headers", "http_headers", "set"})
+_GROUPS = ("mcp_servers", "model_providers")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_HOLDS_USER = re.compile(r"https?://[^/?#]*@")
 
 _SHOWS = (
     "would show a secret in the machine's process list: put it into $CODEX_HOME/config.toml, or into "
@@ -180,7 +187,7 @@ class _Environment:
     def conceal(self, config: Table, path: str) -> dict[object, object]:
         """Moves what others may not see out of a configuration, which then names variables instead."""
         config = dict(config)
-        for group in ("mcp_servers", "model_providers"):
+        for group in _GROUPS:
             if entries := _toml.table(config.get(group)):
                 config[group] = {
                     name: self._conceal_entry(entry, f"{path}.{group}.{name}")
@@ -388,12 +395,23 @@ def _excluded(layer: Table) -> Sequence[object]:
     return _toml.array(_toml.table(layer.get("shell_environment_policy")).get("exclude"))
 
 
-def _refuse_secrets(value: object, path: str, key: str = "") -> None:
-    if isinstance(value, str) and value and _LOOKS_SECRET.fullmatch(key):
+def _refuse_secrets(value: object, path: str, *, secret: bool = False) -> None:
+    if isinstance(value, str) and ((secret and value) or _HOLDS_USER.match(value)):
         raise OptionError(path, _SHOWS)
+    for at, item in enumerate(_toml.array(value)):
+        _refuse_secrets(item, f"{path}[{at}]", secret=secret)
+    group = path.rpartition(".")[2]
     for name, item in _toml.table(value).items():
         if name != "env_http_headers":  # there, the names are headers and the values variables
-            _refuse_secrets(item, f"{path}.{name}", str(name))
+            hides = secret or _hides_secret(str(name), item, group)
+            _refuse_secrets(item, f"{path}.{name}", secret=hides)
+
+
+def _hides_secret(name: str, value: object, group: str) -> bool:
+    name = name.strip(" \t\"'")  # raw overrides keep them
+    if _toml.is_mapping(value):
+        return name in _HOLD_SECRETS and group not in _GROUPS
+    return name in _HOLD_SECRETS or _LOOKS_SECRET.fullmatch(_HUMP.sub("_", name)) is not None
 
 
 def _string(text: str, field: str) -> str:

@@ -510,6 +510,18 @@ def test_what_codex_will_refuse_reaches_codex():
         {"shell_environment_policy": {"set": {"GITHUB_TOKEN": "canary"}}},
         {"x": {"PASSWORD": "canary"}},
         {"x": {"client-secret": "canary"}},
+        {"x": {"accessToken": "canary"}},
+        {"x": {"DB_PASS": "canary"}},
+        {"x": {"credentials": "canary"}},
+        {"x": {"tokens": ["canary"]}},
+        {"mcp_servers": {"token": "canary"}},
+        {"x": [{"y": 1}, {"token": "canary"}]},
+        {"x": [[{"token": "canary"}]]},
+        {"otel": {"exporter": {"otlp-http": {"headers": {"x-tenant": "canary"}}}}},
+        {"profiles": {"work": {"model_providers": {"p": {"http_headers": {"x-tenant": "canary"}}}}}},
+        {"profiles": {"work": {"mcp_servers": {"s": {"env": {"A": "canary"}}}}}},
+        {"shell_environment_policy": {"set": {"A": "canary"}}},
+        {"model_providers": {"p": {"base_url": "https://user:canary@host/v1"}}},
     ],
 )
 def test_a_setting_named_like_a_secret_is_refused(config):
@@ -519,8 +531,32 @@ def test_a_setting_named_like_a_secret_is_refused(config):
 
 
 @pytest.mark.parametrize(
+    "config",
+    [
+        {"model_providers": {"p": {"env_key": "KEY", "env_http_headers": {"Authorization": "VAR"}}}},
+        {"mcp_servers": {"s": {"bearer_token_env_var": "VAR", "args": ["--token-file", "/t"]}}},
+        {"shell_environment_policy": {"exclude": ["A_TOKEN"], "include_only": ["PASSWORD"]}},
+        {"model_auto_compact_token_limit": 1000, "cli_auth_credentials_store": "keyring"},
+        {"projects": {"/home/a-secret": {"trust_level": "trusted"}}},
+        {"mcp_servers": {"env": {"command": "x"}}},
+        {"x": {"bypass": "yes", "url": "https://host/@scope", "offset": "1"}},
+    ],
+)
+def test_what_only_names_a_secret_is_taken(config):
+    assert settings(CodexOptions(config=config)) == config
+
+
+@pytest.mark.parametrize(
     "override",
-    ["mcp_servers.a.env.T=canary", 'model_providers.p={http_headers={a="canary"}}', 'x.api_key="canary"'],
+    [
+        "mcp_servers.a.env.T=canary",
+        'mcp_servers."a.b".env.T=canary',
+        "mcp_servers.a.env={T=canary",
+        'model_providers.p={http_headers={a="canary"}}',
+        'x.api_key="canary"',
+        'x."api_key"="canary"',
+        'x=[{token="canary"}]',
+    ],
 )
 def test_a_raw_override_that_shows_a_secret_is_refused(override):
     with pytest.raises(OptionError, match=r"config_overrides\[1\].*process list") as refusal:
