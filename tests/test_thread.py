@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from codex_actors import Codex, errors, events
 from codex_actors.items import AgentMessage
@@ -23,6 +24,7 @@ from codex_actors.options import (
     TurnOptions,
     UncommittedChanges,
 )
+from codex_actors.results import SideEffects
 from codex_actors.testing import (
     Act,
     closes_stdout,
@@ -40,6 +42,7 @@ from tests.fakes import (
     STARTED,
     THREAD,
     Gate,
+    command_begins,
     completed,
     fake_options,
     gate,
@@ -442,3 +445,117 @@ async def test_a_failed_turn_leaves_a_thread_that_can_be_asked_again(open_codex,
             await thread.run("go")
         assert thread.id == THREAD
         assert (await thread.run("go")).usage.turn is None
+
+
+# What may have changed, if a turn is cut short
+
+
+async def test_what_codex_had_said_when_its_turn_was_left_counts(open_codex, hold):
+    """Also what nobody had taken yet, and the exit status of the process that was stopped."""
+    async with open_codex(writes(STARTED), hold.waits(), writes(command_begins()), hangs()) as codex:
+        async with codex.start_thread().run_streamed("go") as turn:
+            await anext(aiter(turn))
+            hold.let_pass()
+            await trio.testing.wait_all_tasks_blocked(0.2)
+        with pytest.raises(errors.TurnInterruptedError) as caught:
+            turn.result  # noqa: B018 - raises
+    assert caught.value.partial.side_effects is SideEffects.SEEN
+    assert caught.value.returncode == -signal.SIGINT
+    assert caught.value.partial.timings.exit_seconds > 0
+
+
+async def test_of_a_codex_that_was_stopped_before_it_spoke_nothing_is_certain(open_codex):
+    limits = Deadlines(first_event_seconds=0.1)
+    async with open_codex(hangs(), deadlines=limits) as codex:
+        with pytest.raises(errors.TurnTimeoutError) as caught:
+            await codex.start_thread().run("go")
+    assert caught.value.partial.side_effects is SideEffects.UNKNOWN
+
+
+async def test_a_thread_left_before_its_first_event_was_taken_has_its_id(open_codex):
+    async with open_codex(writes(STARTED), hangs()) as codex:
+        thread = codex.start_thread()
+        async with thread.run_streamed("go"):
+            await trio.testing.wait_all_tasks_blocked(0.2)
+    assert thread.id == THREAD
+
+
+async def test_the_time_that_a_reader_takes_is_not_held_against_codex(open_codex):
+    offline = line("error", message="Reconnecting... waiting for network (x)")
+    limits = Deadlines(network_seconds=0.2, exit_seconds=0.2)
+    padding = said("x" * 300_000) * 4  # more than the batches on the way can hold
+    async with (
+        open_codex(writes(STARTED + padding + offline + padding + COMPLETED), deadlines=limits) as codex,
+        codex.start_thread().run_streamed("go") as turn,
+    ):
+        seen = []
+        async for event in turn:
+            seen.append(event)
+            await trio.sleep(0.1)
+    assert len(seen) == 12
+    assert turn.result.returncode == 0
+
+
+# What no type checker would let through
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda codex: codex.start_thread().run(None),
+        lambda codex: codex.start_thread().run(Text("a")),
+        lambda codex: codex.start_thread().run("go", ThreadOptions()),
+        lambda codex: codex.start_thread().review("everything"),
+        lambda codex: codex.start_thread().review(UncommittedChanges(), ThreadOptions()),
+    ],
+)
+async def test_what_is_of_no_use_is_refused_by_name(open_codex, ask):
+    async with open_codex(writes(DONE)) as codex:
+        with pytest.raises(errors.OptionError, match="must be "):
+            await ask(codex)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda codex: codex.start_thread(TurnOptions()),
+        lambda codex: codex.resume_thread(None),
+        lambda codex: codex.fork_thread(b"019a0000-0000-7000-8000-000000000001"),
+        lambda codex: Codex(ThreadOptions()),
+    ],
+)
+async def test_what_is_no_thread_is_refused_by_name(open_codex, ask):
+    async with open_codex(writes(DONE)) as codex:
+        with pytest.raises(errors.OptionError, match="must be "):
+            ask(codex)
+
+
+async def test_a_runtime_can_be_open_once_at_a_time(open_codex):
+    async with open_codex(writes(DONE)) as codex:
+        with pytest.raises(trio.BusyResourceError, match="open already"):
+            await codex.__aenter__()
+        assert (await codex.start_thread().run("go")).final_response == "done"
+
+
+async def test_two_tasks_cannot_take_one_turns_events(open_codex, nursery, hold):
+    async with (
+        open_codex(writes(STARTED), hold.waits(), writes(DONE)) as codex,
+        codex.start_thread().run_streamed("go") as turn,
+    ):
+        await anext(turn)
+        await anext(turn)
+        nursery.start_soon(turn.wait_result)
+        nursery.start_soon(anext, turn)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError, match="another task"):
+            await anext(turn)
+        nursery.cancel_scope.cancel()
+        hold.let_pass()
+
+
+async def test_without_a_named_home_codex_makes_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CODEX_HOME", raising=False)
+    options = replace(fake_options(tmp_path, writes(DONE)), codex_home=None)
+    async with Codex(options) as codex:
+        assert (await codex.start_thread().run("go")).final_response == "done"
