@@ -10,6 +10,7 @@ from typing import get_type_hints
 import pytest
 
 from codex_actors import errors, options
+from codex_actors.backends._binary import MINIMUM_VERSION
 from codex_actors.options import Deadlines
 from tests import options_page
 from tests.test_failures import FAILURES
@@ -140,8 +141,8 @@ def test_every_link_leads_somewhere(page: Path):
         assert (page.parent / target).exists(), target
 
 
-def test_every_python_example_in_the_readme_compiles():
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert examples
-    for example in examples:
-        compile(example, "README.md", "exec", flags=0x2000)  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+def test_the_oldest_supported_codex_is_the_same_everywhere():
+    oldest = ".".join(map(str, MINIMUM_VERSION[:2]))
+    assert f"**Which Codex.** {oldest} to " in (ROOT / "README.md").read_text()
+    assert f"openai-codex-cli-bin>={oldest}" in (ROOT / "pyproject.toml").read_text()
+    assert f"openai-codex-cli-bin=={oldest}" in (ROOT / "noxfile.py").read_text()

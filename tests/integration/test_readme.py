@@ -1,4 +1,4 @@
-"""The README's first program runs as it stands."""
+"""Everything in the README that can be run runs as it stands, with a scripted model."""
 
 import os
 import re
@@ -6,27 +6,113 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import trio
 
-from codex_actors.testing import CodexHome, ModelServer, message
+from codex_actors.testing import CodexHome, ModelServer, Scenario, Step, http_error, message, on, shell
 
 README = Path(__file__).parents[2] / "README.md"
 
 
-async def test_the_first_program_prints_what_codex_answered(
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+FIRST, STREAMED, REFUSED, TESTED = blocks("python")
+COMMANDS = next(block for block in blocks("sh") if block.startswith("codex-actors run"))
+USED_UP = http_error(429, "limit", type="usage_limit_reached", plan_type="plus", resets_at=1_893_456_000)
+
+
+class Reader:
+    """Somebody who does what the README says, in a git repository, with `codex` on their PATH.
+
+    Args:
+        model: What answers them.
+        home: Their CODEX_HOME.
+        codex: The real Codex.
+        workspace: Their repository.
+    """
+
+    def __init__(self, model: Scenario, home: CodexHome, codex: Path, workspace: Path) -> None:
+        self.model = model
+        self.workspace = workspace
+        ours = f"{codex.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.env = {**os.environ, **home.environment, "HOME": str(home.path), "PATH": ours}
+
+    async def run(self, *command: str) -> str:
+        """Run a command and return what it wrote."""
+        with trio.fail_after(60):
+            done = await trio.run_process(command, cwd=self.workspace, env=self.env, capture_stdout=True)
+        return done.stdout.decode()
+
+    async def run_program(self, program: str) -> str:
+        """Run a Python program and return what it wrote."""
+        return await self.run(sys.executable, "-c", program)
+
+
+@pytest.fixture
+async def read(
     model_server: ModelServer,
     make_codex_home: Callable[..., CodexHome],
     codex_binary: Path,
     workspace: Path,
 ):
-    program = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[0]
-    scenario = model_server.script("readme", message("It is a library."))
-    environment = {**os.environ, **make_codex_home(scenario.url).environment}
-    environment["PATH"] = f"{codex_binary.parent}:{os.environ['PATH']}"
+    """Makes a reader, whose model says what it is told to."""
     await trio.run_process(["git", "init", "--quiet"], cwd=workspace)
-    finished = await trio.run_process(
-        [sys.executable, "-c", program], cwd=workspace, env=environment, capture_stdout=True
-    )
-    assert finished.stdout.decode() == "It is a library.\n"
-    [request] = scenario.requests
+
+    def read(*steps: Step) -> Reader:
+        scenario = model_server.script("readme", *steps)
+        return Reader(scenario, make_codex_home(scenario.url), codex_binary, workspace)
+
+    return read
+
+
+async def test_the_first_program_prints_what_codex_answered(read: Callable[..., Reader]):
+    reader = read(message("It is a library."))
+    assert await reader.run_program(FIRST) == "It is a library.\n"
+    [request] = reader.model.requests
     assert request.prompt == "What does this repository do?"
+
+
+async def test_the_streaming_program_prints_each_command_and_what_the_turn_came_to(
+    read: Callable[..., Reader],
+):
+    first, last = (await read(shell("true"), message("Fixed.")).run_program(STREAMED)).splitlines()
+    # The status is that of the machine's sandbox, which may well let nothing run at all.
+    assert re.fullmatch(r"\S*bash -lc true -> \d+", first)
+    assert last.startswith("Fixed. Usage(input_tokens=")
+    assert last.endswith(" SideEffects.SEEN")
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed"),
+    [
+        (message("Gone on."), r"Gone on\."),
+        (USED_UP, r"the plan is used up until Jan 1st, 2030 .*"),
+        (http_error(400, "odd"), r"not completed: .*odd.* SideEffects\.\w+ False"),
+    ],
+)
+async def test_the_program_that_catches_errors_tells_them_apart(
+    answer: Step, printed: str, read: Callable[..., Reader]
+):
+    assert re.fullmatch(printed, (await read(answer).run_program(REFUSED)).strip())
+
+
+async def test_the_commands_print_the_turn_and_its_lines_of_json(read: Callable[..., Reader]):
+    reader = read(on("What does", message("A library.")), on("from the file", message("Done.")))
+    (reader.workspace / "prompt.txt").write_text("from the file")
+    output = await reader.run("bash", "-ec", COMMANDS)
+    assert "● A library." in output
+    assert output.splitlines()[-1].startswith('{"type":"result","outcome":"completed"')
+    assert '"final_response":"Done."' in output
+
+
+def test_the_example_of_a_test_passes(
+    pytester: pytest.Pytester, codex_binary: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CODEX_ACTORS_TEST_BINARY", str(codex_binary))
+    monkeypatch.setenv("HOME", str(pytester.path))
+    pytester.run("git", "init", "--quiet")
+    pytester.makeini("[pytest]\ntrio_mode = true\n")
+    pytester.makepyfile(TESTED)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
