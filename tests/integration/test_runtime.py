@@ -31,6 +31,7 @@ from codex_actors.options import (
     ThreadOptions,
     TurnOptions,
 )
+from codex_actors.results import SideEffects
 from codex_actors.testing import ModelServer, Scenario, http_error, message, on, reply, shell
 from tests.fakes import THREAD, lock_files
 
@@ -452,3 +453,34 @@ async def test_turns_of_one_home_run_side_by_side(model_server, configure, threa
         for gate in together:
             gate.set()
     assert results == {number: f"answer {number}" for number in range(6)}
+
+
+# What a read-only sandbox is worth
+
+
+async def test_no_reviewer_lets_a_command_out_of_a_read_only_sandbox(script, configure, workspace):
+    """The user's own configuration may have one; asked for read-only, nothing is written all the same."""
+    story = script(
+        shell("touch made", sandbox_permissions="require_escalated", justification="to write"), answer()
+    )
+    options = configure(
+        story.url, config={"approval_policy": "on-request", "approvals_reviewer": "auto_review"}
+    )
+    read_only = ThreadOptions(cwd=workspace, skip_git_repo_check=True, sandbox="read-only")
+    async with Codex(options) as codex:
+        result = await codex.start_thread(read_only).run("go")
+    assert not (workspace / "made").exists()
+    assert result.side_effects is SideEffects.NONE
+
+
+async def test_a_rule_that_lets_a_command_out_of_its_sandbox_ends_certainty(script, configure, workspace):
+    story = script(shell("touch made"), answer())
+    options = configure(story.url)
+    rules = Path(str(options.codex_home)) / "rules"
+    rules.mkdir()
+    (rules / "default.rules").write_text('prefix_rule(pattern=["touch"], decision="allow")\n')
+    read_only = ThreadOptions(cwd=workspace, skip_git_repo_check=True, sandbox="read-only")
+    async with Codex(options) as codex:
+        result = await codex.start_thread(read_only).run("go")
+    assert (workspace / "made").exists()
+    assert result.side_effects is SideEffects.SEEN
