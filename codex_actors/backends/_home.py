@@ -2,6 +2,8 @@
 # expected counts as absent here, and Codex itself has the last word.
 
 import json
+import os
+import pwd
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -11,7 +13,7 @@ from pathlib import Path
 from codex_actors import _toml
 from codex_actors._toml import Table
 from codex_actors.backends._argv import environment
-from codex_actors.errors import OptionError
+from codex_actors.errors import CodexHomeError, OptionError
 from codex_actors.options import CodexOptions, ThreadOptions, forgetful
 
 _SYSTEM_CONFIG = Path("/etc/codex/config.toml")
@@ -20,17 +22,21 @@ _ROLLOUT = re.compile(r"rollout-.*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})
 _SOURCES = frozenset({"cli", "exec", "vscode"})
 
 
+@forgetful
 def find_home(codex: CodexOptions, host: Mapping[str, str]) -> Path:
     """CODEX_HOME, as Codex will find it.
 
     Args:
         codex: The options, which may name it.
         host: Our own environment.
+
+    Raises:
+        CodexHomeError: Nothing says where it is.
     """
     variables = environment(codex, host)
     if named := variables.get("CODEX_HOME"):
         return Path(named)
-    return Path(variables.get("HOME") or Path.home(), ".codex")
+    return Path(variables.get("HOME") or _home_of_user(), ".codex")
 
 
 @forgetful
@@ -43,9 +49,11 @@ def read_config_files(codex: CodexOptions, thread: ThreadOptions, host: Mapping[
         host: Our own environment.
 
     Raises:
-        OptionError: The profile has no file; Codex would silently do without.
+        OptionError: The profile has no file; Codex would silently do without. Or the thread's directory
+            starts from a current one that is gone.
+        CodexHomeError: Nothing says where CODEX_HOME is.
     """
-    home, cwd = find_home(codex, host), Path(thread.cwd or ".").absolute()
+    home, cwd = find_home(codex, host), absolute_cwd(thread)
     files = [_SYSTEM_CONFIG]
     if not thread.ignore_user_config:
         files.append(home / "config.toml")
@@ -67,10 +75,27 @@ def is_surely_read_only(home: Path, thread: ThreadOptions) -> bool:
     """
     if thread.sandbox != "read-only" or thread.worktree:
         return False
-    cwd = Path(thread.cwd or ".").absolute()
+    cwd = absolute_cwd(thread)
     above = (directory / ".codex" for directory in (cwd, *cwd.parents))
     folders = (_SYSTEM_CONFIG.parent, home, *above)
     return thread.ignore_rules or not any(any((folder / "rules").glob("*.rules")) for folder in folders)
+
+
+def absolute_cwd(thread: ThreadOptions) -> Path:
+    """The directory of a thread.
+
+    Args:
+        thread: Which may name it.
+
+    Raises:
+        OptionError: It starts from the current one, and that is gone.
+    """
+    try:
+        return Path(thread.cwd or ".").absolute()
+    except FileNotFoundError:
+        raise OptionError(
+            "ThreadOptions.cwd", "starts from the current directory, which is gone: name an absolute path"
+        ) from None
 
 
 def find_thread_by_name(home: Path, name: str) -> str | None:
@@ -136,6 +161,20 @@ def _likely_directories(home: Path, thread_id: str) -> Iterator[Path]:
         return
     for day in days:
         yield home / "sessions" / day.strftime("%Y/%m/%d")
+
+
+def _home_of_user() -> str:
+    # Not Path.home(): that reads our own HOME, which Codex need not have.
+    try:
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        home = ""
+    if not home:
+        raise CodexHomeError(
+            "~/.codex",
+            "is nowhere: HOME is not set, and this user has no home; name one in CodexOptions.codex_home",
+        )
+    return home
 
 
 def _profile(home: Path, name: str) -> Path:

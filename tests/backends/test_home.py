@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from codex_actors.backends._home import (
     read_config_files,
     thread_id_of,
 )
-from codex_actors.errors import OptionError
+from codex_actors.errors import CodexHomeError, OptionError
 from codex_actors.options import CodexOptions, ThreadOptions
 
 OLD = "019f0000-0000-7000-8000-00000000000a"
@@ -54,12 +55,47 @@ def no_system_configuration(monkeypatch, tmp_path):
         (CodexOptions(), {"CODEX_HOME": "/c", "HOME": "/h"}, "/c"),
         (CodexOptions(), {"HOME": "/h"}, "/h/.codex"),
         (CodexOptions(), {"CODEX_HOME": "", "HOME": "/h"}, "/h/.codex"),
-        (CodexOptions(), {}, str(Path.home() / ".codex")),
-        (CodexOptions(inherit_env="none"), {"CODEX_HOME": "/c"}, str(Path.home() / ".codex")),
+        (CodexOptions(), {}, "/of-the-user/.codex"),
+        (CodexOptions(), {"HOME": ""}, "/of-the-user/.codex"),
+        (CodexOptions(inherit_env="none"), {"CODEX_HOME": "/c", "HOME": "/h"}, "/of-the-user/.codex"),
     ],
 )
-def test_the_home_is_the_one_that_codex_will_find(codex, host, home):
+def test_the_home_is_the_one_that_codex_will_find(codex, host, home, monkeypatch):
+    entry = pwd.struct_passwd(("user", "x", 1, 1, "", "/of-the-user", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", {os.getuid(): entry}.__getitem__)
+    monkeypatch.setenv("HOME", "/ours-which-codex-does-not-get")
     assert find_home(codex, host) == Path(home)
+
+
+@pytest.mark.parametrize("entries", [{}, {os.getuid(): pwd.struct_passwd(("user", "x", 1, 1, "", "", ""))}])
+def test_a_user_without_a_home_is_told_to_name_one(entries, monkeypatch):
+    """As in a container that runs under a number of its own."""
+    monkeypatch.setattr(pwd, "getpwuid", entries.__getitem__)
+    with pytest.raises(CodexHomeError, match=r"CODEX_HOME ~/\.codex .*CodexOptions\.codex_home"):
+        find_home(CodexOptions(), {"HOME": ""})
+
+
+@pytest.fixture
+def no_current_directory(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+
+@pytest.mark.usefixtures("no_current_directory")
+@pytest.mark.parametrize("cwd", [None, "sub"])
+def test_without_a_current_directory_the_thread_needs_an_absolute_one(tmp_path, cwd):
+    thread = ThreadOptions(cwd=cwd, sandbox="read-only")
+    with pytest.raises(OptionError, match=r"ThreadOptions\.cwd.*absolute"):
+        read_config_files(CodexOptions(codex_home=tmp_path), thread, {})
+    with pytest.raises(OptionError, match=r"ThreadOptions\.cwd.*absolute"):
+        is_surely_read_only(tmp_path, thread)
+
+
+@pytest.mark.usefixtures("no_current_directory")
+def test_an_absolute_directory_does_without_a_current_one(tmp_path):
+    assert read(tmp_path, cwd=tmp_path) == []
 
 
 # Configuration files
