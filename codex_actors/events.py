@@ -157,10 +157,10 @@ class Unknown(Data, frozen=True, kw_only=True):
 
     Attributes:
         raw: The line as Codex wrote it.
-        reason: What did not fit.
+        reason: What did not fit; it may quote a word of the line.
     """
 
-    _private: ClassVar = frozenset({"raw"})
+    _private: ClassVar = frozenset({"raw", "reason"})
 
     raw: bytes
     reason: str

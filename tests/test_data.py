@@ -20,8 +20,8 @@ CANARY = "canary-of-the-user"
 
 # The fields that may be shown; whatever else holds text belongs to the user.
 SHOWN = {
-    *("call_id", "id", "kind", "path", "reason", "server", "status", "thread_id", "tool", "type"),
-    *("receiver_thread_ids", "sender_thread_id"),
+    *("call_id", "id", "kind", "path", "server", "status", "thread_id", "tool", "type"),
+    *("receiver_thread_ids", "sender_thread_id", "Noise.reason"),
 }
 
 RECORDS = [
@@ -36,7 +36,9 @@ def filled(record: type[Data]) -> Data:
     """A record of that type with the canary wherever the user's text can be."""
     return record(
         **{
-            field.name: a_value(field.type, "shown" if field.name in SHOWN else CANARY)
+            field.name: a_value(
+                field.type, "shown" if {field.name, f"{record.__name__}.{field.name}"} & SHOWN else CANARY
+            )
             for field in msgspec.structs.fields(record)
         }
     )
