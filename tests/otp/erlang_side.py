@@ -1,5 +1,6 @@
 """Erlang's own supervisor: one VM that runs many programs at once."""
 
+import os
 import shutil
 import subprocess
 import threading
@@ -73,6 +74,7 @@ class Erlang:
             ["escript", str(DRIVER), str(AT_ONCE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, "ERL_CRASH_DUMP_BYTES": "0"},  # else a crash leaves a file
             text=True,
         )
 

@@ -11,6 +11,7 @@ from tests.otp.programs import (
     LOOKS,
     REASONS,
     RESTARTS,
+    SIMPLE,
     STARTS,
     STRATEGIES,
     Call,
@@ -20,6 +21,7 @@ from tests.otp.programs import (
     walk,
 )
 
+ALL_STRATEGIES = (*STRATEGIES, SIMPLE)
 EVERYTHING = list(product(STRATEGIES, RESTARTS, REASONS, CHANGES + LOOKS, STARTS))
 
 
@@ -78,9 +80,11 @@ class Hits:
         lines = [
             *_grid("ends", self.exits, RESTARTS, REASONS),
             *_grid("starts", self.starts, RESTARTS, STARTS),
-            _row("calls", "", STRATEGIES),
+            _row("calls", "", ALL_STRATEGIES),
             *(
-                _row(function, result, (self.calls[strategy, function, result] for strategy in STRATEGIES))
+                _row(
+                    function, result, (self.calls[strategy, function, result] for strategy in ALL_STRATEGIES)
+                )
                 for function, result in sorted({key[1:] for key in self.calls})
             ),
         ]
@@ -119,9 +123,9 @@ def _grid(
     title: str, counts: Counter[tuple[str, ...]], restarts: Sequence[str], columns: Sequence[str]
 ) -> Iterator[str]:
     yield _row(title, "", columns)
-    for strategy, restart in product(STRATEGIES, restarts):
+    for strategy, restart in product(ALL_STRATEGIES, restarts):
         yield _row(strategy, restart, (counts[strategy, restart, column] for column in columns))
 
 
 def _row(title: str, second: str, cells: Iterable[object]) -> str:
-    return f"{title:15} {second:16}" + "".join(f"{cell!s:>17}" for cell in cells)
+    return f"{title:19} {second:16}" + "".join(f"{cell!s:>20}" for cell in cells)

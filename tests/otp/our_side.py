@@ -3,12 +3,13 @@
 import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
 import structlog
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex_actors import errors
@@ -22,8 +23,14 @@ from codex_actors._supervision import (
     Shutdown,
     Strategy,
 )
-from codex_actors._supervisor import ChildInfo, Flags, Supervisor, open_supervisor
-from tests.otp.programs import Call, Exit, Hold, Program, Step, Tree, Wait, Worker
+from codex_actors._supervisor import (
+    ChildInfo,
+    Flags,
+    Supervisor,
+    open_dynamic_supervisor,
+    open_supervisor,
+)
+from tests.otp.programs import SIMPLE, Call, Exit, Hold, OneMore, Program, Step, Tree, Wait, Worker
 
 MILLISECONDS = 0.001
 MICROSECONDS = 0.000_001
@@ -56,7 +63,7 @@ def replay(program: Program, times: list[int], *, slack: float, seed: int = 0) -
         The result and the events of each step.
     """
     trio._core._run._r.seed(seed)
-    play = _Play(slack)
+    play = (_SimplePlay if program.root.flags.strategy == SIMPLE else _Play)(slack)
     with _reports_to(play):
         trio.run(play.run, program, times, clock=MockClock(autojump_threshold=0))
     return [(_plain(result), [_plain(event) for event in events]) for result, events in play.moments]
@@ -110,7 +117,8 @@ class _Status(ChildStatus[Any]):
 class _Play:
     def __init__(self, slack: float) -> None:
         self.moments: list[tuple[Any, list[Any]]] = []
-        self.supervisors: dict[str, Supervisor] = {}
+        self.supervisors: dict[str, Any] = {}
+        self.lives: dict[str, Child] = {}
         self._slack = slack
         self._events: list[Any] = []
         self._puppets: dict[str, _Puppet] = {}
@@ -180,11 +188,11 @@ class _Play:
         except errors.SupervisionError as error:
             return WORDS[type(error)]
 
-    async def _ask(self, supervisor: Supervisor, call: Call) -> Any:
+    async def _ask(self, supervisor: Any, call: Call) -> Any:
         child_id = call.argument
         match call.function:
             case "start_child":
-                assert not isinstance(call.argument, str)
+                assert isinstance(call.argument, Worker)
                 child = await supervisor.start_child(self._spec(call.path, call.argument))
                 return "ok" if child else "ignored"
             case "restart_child":
@@ -204,7 +212,7 @@ class _Play:
         self._told_to_stop.set()
         return "ok" if self._running("") else "noproc"
 
-    def _running(self, path: str) -> Supervisor | None:
+    def _running(self, path: str) -> Any:
         supervisor = self.supervisors.get(path)
         return supervisor if supervisor is not None and supervisor._nursery is not None else None
 
@@ -221,10 +229,8 @@ class _Play:
 
     async def _root(self, tree: Tree, *, task_status: trio.TaskStatus[Any]) -> None:
         self._events.append(("start", "", tree.restart, "ok"))
-        children = [self._spec("", child) for child in tree.children]
         try:
-            async with open_supervisor(children, name="", **self._flags(tree)) as supervisor:
-                self.supervisors[""] = supervisor
+            async with self._open(tree) as self.supervisors[""]:
                 task_status.started("ok")
                 await self._told_to_stop.wait()
         except errors.ChildStartError as error:
@@ -233,6 +239,10 @@ class _Play:
         except errors.RestartLimitError:
             pass
         self._events.append(("end", "", "shutdown"))
+
+    def _open(self, tree: Tree) -> AbstractAsyncContextManager[Any]:
+        children = [self._spec("", child) for child in tree.children]
+        return open_supervisor(children, name="", **self._flags(tree))
 
     def _spec(self, path: str, child: Worker | Tree) -> ChildSpec:
         where = f"{path}/{child.id}"
@@ -258,7 +268,7 @@ class _Play:
     def _flags(self, tree: Tree) -> Flags:
         flags = tree.flags
         return {
-            "strategy": Strategy(flags.strategy),
+            "strategy": Strategy.ONE_FOR_ONE if flags.strategy == SIMPLE else Strategy(flags.strategy),
             "max_restarts": flags.intensity,
             "max_seconds": flags.period + self._slack,
             "auto_shutdown": AutoShutdown(flags.auto_shutdown),
@@ -283,6 +293,7 @@ class _Play:
         if outcome == "fail":
             raise Crash
         puppet = self._puppets[path] = _Puppet()
+        self.lives[path] = task_status._life
         task_status.started()
         try:
             await puppet.told.wait()
@@ -305,6 +316,40 @@ class _Play:
         raise structlog.DropEvent
 
 
+class _SimplePlay(_Play):
+    """For a dynamic supervisor. OTP's simple_one_for_one has one spec, by which it starts them all."""
+
+    def _open(self, tree: Tree) -> AbstractAsyncContextManager[Any]:
+        self._template = tree.children[0]
+        flags = self._flags(tree)
+        return open_dynamic_supervisor(
+            name="",
+            max_restarts=flags["max_restarts"],
+            max_seconds=flags["max_seconds"],
+            auto_shutdown=flags["auto_shutdown"],
+        )
+
+    async def _ask(self, supervisor: Any, call: Call) -> Any:
+        match call.argument:
+            case OneMore(path, starts):
+                assert isinstance(self._template, Worker)
+                worker = replace(self._template, starts=starts)
+                spec = replace(self._spec("", worker), args=(path, worker))
+                return "ok" if await supervisor.start_child(spec) else "ignored"
+            case str(path) if call.function == "terminate_child":
+                await supervisor.terminate_child(self.lives.get(path, Child("nobody")))
+                return "ok"
+            case _:
+                answer = _look(supervisor, call)
+        if call.function == "count_children":
+            return [1, *answer[1:]]  # there is that one spec
+        return [["undefined", *about] for _, *about in answer]
+
+    def _tree(self, path: str) -> Any:
+        nameless = super()._tree(path)
+        return nameless if nameless == "noproc" else [["undefined", state] for _, state in nameless]
+
+
 async def _is_killed(on_stop: str, status: ChildStatus[None]) -> bool:
     """Whether a child that was asked to stop is killed before it gets to do so: then it does nothing."""
     with status.grace() as grace:
@@ -324,7 +369,7 @@ def _end(how: str) -> None:
             pass
 
 
-def _look(supervisor: Supervisor, call: Call) -> Any:
+def _look(supervisor: Any, call: Call) -> Any:
     match call.function:
         case "which_children":
             return [[info.id, _state(info), info.type.value] for info in supervisor.which_children()]

@@ -4,9 +4,12 @@ import random
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 RESTARTS = ("permanent", "transient", "temporary")
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
+# One spec for all children, which have no names: to us, a dynamic supervisor.
+SIMPLE = "simple_one_for_one"
 REASONS = ("normal", "shutdown", "{shutdown,term}", "crash")
 STARTS = ("ok", "fail", "ignore")
 CHANGES = ("start_child", "terminate_child", "restart_child", "delete_child")
@@ -61,6 +64,13 @@ class Tree(msgspec.Struct, frozen=True, tag="supervisor"):
     children: "tuple[Worker | Tree, ...]"
 
 
+class OneMore(msgspec.Struct, frozen=True, tag="one_more"):
+    """Another child of a supervisor that has a spec for all of them."""
+
+    path: str
+    starts: tuple[str, ...]
+
+
 class Exit(msgspec.Struct, frozen=True, tag="exit"):
     """The worker at this path ends by itself."""
 
@@ -73,7 +83,7 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
 
     path: str
     function: str
-    argument: Worker | Tree | str = "none"
+    argument: Worker | OneMore | str = "none"
 
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
@@ -163,15 +173,29 @@ class _Writer:
                     pass
         return Program(root, tuple(steps))
 
+    def simple_program(self) -> Program:
+        """A program for a supervisor with one spec for all of its children."""
+        flags = replace(self._flags(), strategy=SIMPLE)
+        worker = self._worker("x", "ok", significant=self._is_significant(flags))
+        paths, steps = list[str](), list[Step]()
+        for number in range(self._dice.randint(8, 30)):
+            if not paths or self._dice.random() < 0.4:
+                paths.append(f"/{number}")
+                # Not to be ignored in a restart: then OTP keeps a child without a pid.
+                starts = self._dice.choice([("fail",), ("ignore",), ("ok",), ("ok",), ("ok", "fail")])
+                steps.append(Call("", "start_child", OneMore(paths[-1], starts)))
+            else:
+                path = self._dice.choice(paths)
+                exits: list[Step] = [self._exit([path])] * 3
+                looks: list[Step] = [Call("", "which_children"), Call("", "count_children")]
+                steps.append(self._dice.choice([*exits, Call("", "terminate_child", path), *looks]))
+        steps.insert(self._dice.randrange(len(steps)), Wait(self._dice.randint(1, 3)))
+        return Program(Tree("root", "permanent", False, flags, (worker,)), tuple(steps))
+
     # ------------------------------------------------------------------ trees
 
     def _tree(self, tree_id: str, level: int, *, significant: bool) -> Tree:
-        flags = Flags(
-            self._dice.choice(STRATEGIES),
-            self._dice.choice([0, 1, 1, 2, 3, 5, 9]),
-            self._dice.choice([1, 2]),
-            self._dice.choice(["never", "never", "never", "any_significant", "all_significant"]),
-        )
+        flags = self._flags()
         children = [
             self._worker(child_id, self._first_start(), significant=self._is_significant(flags))
             for child_id in WORKERS[: self._dice.randint(1, 3)]
@@ -183,6 +207,14 @@ class _Writer:
         mixed: list[Worker | Tree] = [*children, *subtrees]
         self._dice.shuffle(mixed)
         return Tree(tree_id, self._restart(significant=significant), significant, flags, tuple(mixed))
+
+    def _flags(self) -> Flags:
+        return Flags(
+            self._dice.choice(STRATEGIES),
+            self._dice.choice([0, 1, 1, 2, 3, 5, 9]),
+            self._dice.choice([1, 2]),
+            self._dice.choice(["never", "never", "never", "any_significant", "all_significant"]),
+        )
 
     def _worker(self, child_id: str, first_start: str, *, significant: bool) -> Worker:
         on_stop = self._dice.choice(ON_STOP)
@@ -249,6 +281,6 @@ class _Writer:
 
 
 def write(count: int, seed: int) -> list[Program]:
-    """Write programs; the same ones each time for a seed."""
+    """Write programs; the same ones each time for a seed. Some are for a supervisor with one spec for all."""
     writer = _Writer(random.Random(seed))
-    return [writer.program() for _ in range(count)]
+    return [writer.program() if number % 10 else writer.simple_program() for number in range(1, count + 1)]

@@ -12,7 +12,7 @@
 %%   within one second and in the same part of it. One that took longer is `late`: its trace means nothing.
 -module(driver).
 -mode(compile).
--export([main/1, start/3, init/1, worker/5, log/2]).
+-export([main/1, start/3, start_one_more/4, init/1, worker/5, log/2]).
 -record(run, {collector, tree}).
 
 -define(SECOND, 1000000).
@@ -160,6 +160,12 @@ call(Run, Path, Function, Argument) ->
             end
     end.
 
+call(_, Pid, _, start_child, {one_more, Path, Starts}) -> supervisor:start_child(Pid, [Path, Starts]);
+call(Run, Pid, _, terminate_child, Path) when is_binary(Path) ->
+    case running(Run, Path) of
+        undefined -> {error, not_found};
+        Child -> supervisor:terminate_child(Pid, Child)
+    end;
 call(Run, Pid, Path, start_child, Child) -> supervisor:start_child(Pid, spec(Run, Path, Child));
 call(_, Pid, _, which_children, _) -> supervisor:which_children(Pid);
 call(_, Pid, _, count_children, _) -> supervisor:count_children(Pid);
@@ -240,10 +246,19 @@ start_link(Run, Path, {worker, _, Restart, _, _, Starts, OnStop}) ->
     event(Run, {start, Path, Restart, Outcome}),
     proc_lib:start_link(driver, worker, [self(), Run, Path, Outcome, OnStop]).
 
+%% Called by a simple_one_for_one supervisor, whose children differ by no more than this.
+start_one_more(Run, Worker, Path, Starts) -> start(Run, Path, setelement(6, Worker, Starts)).
+
 init({Run, Path, {supervisor, _, _, _, {Strategy, Intensity, Period, AutoShutdown}, Children}}) ->
     put(driver, {Run, Path}),
     Flags = #{strategy => Strategy, intensity => Intensity, period => Period, auto_shutdown => AutoShutdown},
-    {ok, {Flags, [spec(Run, Path, Child) || Child <- Children]}}.
+    Specs = [spec(Run, Path, Child) || Child <- Children],
+    case Strategy of
+        simple_one_for_one -> {ok, {Flags, [one_more(Run, Spec, Child) || {Spec, Child} <- lists:zip(Specs, Children)]}};
+        _ -> {ok, {Flags, Specs}}
+    end.
+
+one_more(Run, Spec, Child) -> Spec#{start => {driver, start_one_more, [Run, Child]}}.
 
 spec(Run, Path, Child) ->
     [Type, Id, Restart, Significant | _] = tuple_to_list(Child),
