@@ -93,7 +93,7 @@ class Codex:
 
     def _thread(self, start: Start, options: ThreadOptions | None) -> Thread:
         check_kind(options, "options", ThreadOptions, NoneType)
-        return Thread(self._runner, self._runner.conversation(start, options or _THREAD_DEFAULTS))
+        return Thread(self._runner, self._runner.thread_state(start, options or _THREAD_DEFAULTS))
 
     def _thread_id(self, thread: str | ThreadName | LastThread, options: ThreadOptions | None) -> str:
         if isinstance(thread, str):

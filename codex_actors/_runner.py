@@ -29,7 +29,7 @@ from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOpt
 from codex_actors.results import TurnResult, TurnUsage
 
 
-class Conversation:
+class ThreadState:
     """What a `Thread` and its turns share: how the next turn starts, and whose turn it is."""
 
     def __init__(self, start: Start, options: ThreadOptions, lock: trio.Lock) -> None:
@@ -117,14 +117,14 @@ class TurnRunner:
             raise errors.ThreadNotFoundError(f"no thread {asked} in CODEX_HOME {self._codex_home}", "")
         return found
 
-    def conversation(self, start: Start, options: ThreadOptions) -> Conversation:
+    def thread_state(self, start: Start, options: ThreadOptions) -> ThreadState:
         """Begin to keep track of a thread."""
         lock = self._locks.of_thread(start.thread_id) if isinstance(start, ResumeThread) else trio.Lock()
-        return Conversation(start, options, lock)
+        return ThreadState(start, options, lock)
 
     @asynccontextmanager
     @trio.lowlevel.enable_ki_protection
-    async def open_turn(self, conversation: Conversation, question: Question) -> AsyncGenerator[Turn]:
+    async def open_turn(self, thread: ThreadState, question: Question) -> AsyncGenerator[Turn]:
         """Start a turn as soon as its thread is free; leaving the block ends it.
 
         Raises:
@@ -135,7 +135,7 @@ class TurnRunner:
             raise errors.RuntimeClosedError
         self._check_codex_home()
         actor = TurnActor()
-        self.nursery.start_soon(self._run_actor, actor, conversation, question)
+        self.nursery.start_soon(self._run_actor, actor, thread, question)
         try:
             await actor.wait_begun()
             yield Turn(actor)
@@ -146,11 +146,11 @@ class TurnRunner:
                 await actor.gone.wait()
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_actor(self, actor: TurnActor, conversation: Conversation, question: Question) -> None:
+    async def _run_actor(self, actor: TurnActor, thread: ThreadState, question: Question) -> None:
         try:
             with actor.scope:
-                async with self._locks.hold(conversation.lock, lambda: conversation.thread_id) as held:
-                    actor.outcome = await self._run_turn(actor, conversation, question, held)
+                async with self._locks.hold(thread.lock, lambda: thread.thread_id) as held:
+                    actor.outcome = await self._run_turn(actor, thread, question, held)
         except errors.CodexError as exc:
             # It says all there is to say. The frames it came through have prompts and keys in their locals,
             # and some show those with a traceback.
@@ -174,48 +174,48 @@ class TurnRunner:
         raise errors.CodexHomeError(str(self._codex_home), problem)
 
     async def _run_turn(
-        self, actor: TurnActor, conversation: Conversation, question: Question, held: ExitStack
+        self, actor: TurnActor, thread: ThreadState, question: Question, held: ExitStack
     ) -> TurnResult:
         state = TurnState(
-            review=isinstance(conversation.start, ReviewChanges),
+            review=isinstance(thread.start, ReviewChanges),
             keep_items=question.keep_items,
         )
 
         async def deliver(events: list[Event]) -> None:
             if actor.thread_id is None and state.thread_id is not None:
                 actor.thread_id = state.thread_id
-                self._learn_thread(conversation, state.thread_id)
-                self._lock_new_thread(conversation, held)
+                self._learn_thread(thread, state.thread_id)
+                self._lock_new_thread(thread, held)
             await actor.put_batch(events)
 
         request = TurnRequest(
-            start=conversation.start,
+            start=thread.start,
             prompt=question.prompt,
             images=question.images,
             codex=self._options,
-            thread=conversation.options,
+            thread=thread.options,
             turn=question.options,
         )
         self._counts["started"] += 1
         actor.begin(state)
-        used_before = self._usage.before(conversation.start)
+        used_before = self._usage.before(thread.start)
         try:
             result = await self._backend.run_turn(request, state, deliver, actor.interrupted)
         finally:  # also if the turn was left before anybody took an event
-            self._learn_thread(conversation, state.thread_id)
-        return self._with_usage(result, used_before, ephemeral=conversation.options.ephemeral)
+            self._learn_thread(thread, state.thread_id)
+        return self._with_usage(result, used_before, ephemeral=thread.options.ephemeral)
 
-    def _learn_thread(self, conversation: Conversation, thread_id: str | None) -> None:
-        if thread_id is None or isinstance(conversation.start, (ResumeThread, ReviewChanges)):
+    def _learn_thread(self, thread: ThreadState, thread_id: str | None) -> None:
+        if thread_id is None or isinstance(thread.start, (ResumeThread, ReviewChanges)):
             return
-        conversation.start = ResumeThread(thread_id=thread_id)
-        self._locks.adopt(thread_id, conversation.lock)
+        thread.start = ResumeThread(thread_id=thread_id)
+        self._locks.adopt(thread_id, thread.lock)
 
-    def _lock_new_thread(self, conversation: Conversation, held: ExitStack) -> None:
+    def _lock_new_thread(self, thread: ThreadState, held: ExitStack) -> None:
         # For those who wait. It is too late to refuse: should this fail, Codex's own lock keeps them out.
-        if conversation.thread_id is not None:
+        if thread.thread_id is not None:
             with suppress(errors.SetupError):
-                self._locks.hold_file(held, conversation.thread_id)
+                self._locks.hold_file(held, thread.thread_id)
 
     def _with_usage(self, result: TurnResult, used_before: Usage | None, *, ephemeral: bool) -> TurnResult:
         used = result.usage.thread

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import get_args
 
 from codex_actors import errors
-from codex_actors._runner import Conversation, Question, TurnRunner
+from codex_actors._runner import ThreadState, Question, TurnRunner
 from codex_actors._turn import Turn
 from codex_actors.backends import ReviewChanges
 from codex_actors.options import (
@@ -37,19 +37,19 @@ class Thread:
     second one waits or is refused, as `CodexOptions.when_busy` says.
     """
 
-    def __init__(self, runner: TurnRunner, conversation: Conversation) -> None:
+    def __init__(self, runner: TurnRunner, state: ThreadState) -> None:
         self._runner = runner
-        self._conversation = conversation
+        self._state = state
 
     @property
     def id(self) -> str | None:
         """The thread's id, by which it can be resumed; None before its first turn has started."""
-        return self._conversation.thread_id
+        return self._state.thread_id
 
     @property
     def options(self) -> ThreadOptions:
         """What holds for every turn of the thread."""
-        return self._conversation.options
+        return self._state.options
 
     async def run(self, input: Input, options: TurnOptions | None = None) -> TurnResult:  # noqa: A002 - Codex's word
         """Ask, wait for the turn to complete, and return what it came to, with all of its items.
@@ -68,7 +68,7 @@ class Thread:
         """
         question = self._question(input, options, None)
         del input
-        async with self._runner.open_turn(self._conversation, question) as turn:
+        async with self._runner.open_turn(self._state, question) as turn:
             return await turn.wait_result()
 
     def run_streamed(
@@ -89,7 +89,7 @@ class Thread:
             OptionError: The input or an option cannot work; nothing was started.
             ThreadBusyError: The thread is busy.
         """
-        return self._runner.open_turn(self._conversation, self._question(input, options, _STREAMED_ITEMS))
+        return self._runner.open_turn(self._state, self._question(input, options, _STREAMED_ITEMS))
 
     async def review(self, target: ReviewTarget, options: TurnOptions | None = None) -> TurnResult:
         """Have code reviewed, with this thread's options; the findings are the final response.
@@ -129,7 +129,7 @@ class Thread:
         _check_directories(self.options)
         check_kind(target, "target", *get_args(ReviewTarget))
         check_kind(options, "options", TurnOptions, NoneType)
-        own = self._runner.conversation(ReviewChanges(target=target), self.options)
+        own = self._runner.thread_state(ReviewChanges(target=target), self.options)
         question = Question(
             prompt=_instructions(target),
             images=(),

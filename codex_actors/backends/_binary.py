@@ -50,11 +50,15 @@ def _bundled() -> str | None:
     return str(path)
 
 
+# The binaries that are new enough, each by its path and what changes with its file: a fact about this
+# machine, which every runtime of the program shares.
+_checked: set[tuple[str, int, int]] = set()
+
+
 class Versions:
-    """What each binary said it is; each is asked once, until its file changes."""
+    """Asks each binary what it is, once, until its file changes."""
 
     def __init__(self) -> None:
-        self._checked: set[tuple[str, int, int]] = set()
         self._asking = trio.Lock()
 
     async def check(self, codex_path: str, codex: CodexOptions) -> None:
@@ -69,13 +73,13 @@ class Versions:
         """
         deadlines = codex.deadlines
         identity = _identity(codex_path)
-        if identity in self._checked:
+        if identity in _checked:
             return
         with trio.move_on_after(deadlines.spawn_seconds) as asking:
             async with self._asking:
-                if identity not in self._checked:
+                if identity not in _checked:
                     _judge(codex_path, await _ask_version(codex_path, codex))
-                    self._checked.add(identity)
+                    _checked.add(identity)
         if asking.cancelled_caught:
             late = TimeoutError(f"it did not say its version within {deadlines.spawn_seconds:g} s")
             raise errors.SpawnError(codex_path, late)
