@@ -10,7 +10,7 @@ from types import NoneType
 from typing import get_args
 
 from codex_actors import errors
-from codex_actors._runner import ThreadState, Question, TurnRunner
+from codex_actors._runner import Question, ThreadState, TurnRunner
 from codex_actors._turn import Turn
 from codex_actors.backends import ReviewChanges
 from codex_actors.options import (

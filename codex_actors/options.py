@@ -246,9 +246,9 @@ class Deadlines(Options, frozen=True, kw_only=True):
     """The one table of time limits, in seconds.
 
     Attributes:
-        spawn_seconds: Until the operating system has started Codex. It takes milliseconds; a
-            loaded machine may take a second or two.
-        first_event_seconds: From there to the first event. Codex needs 0.1 seconds on its own, but
+        spawn_seconds: Until a Codex binary that is new to the program has said its version. It takes
+            milliseconds; a loaded machine may take a second or two.
+        first_event_seconds: From the turn's start to the first event. Codex needs 0.1 seconds on its own, but
             ``required`` MCP servers start first.
         idle_seconds: Without any event while no item is in progress: a command that runs, honestly
             long, never counts. Codex itself gives up a silent model after 300 seconds and says so in
