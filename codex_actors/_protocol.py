@@ -27,11 +27,9 @@ from codex_actors.events import (
     WireEvent,
 )
 from codex_actors.items import AgentMessage, CollabToolCall, CommandExecution, FileChange, Item, McpToolCall
+from codex_actors.options import MAX_LINE_BYTES
 from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
 
-# Codex inlines command output in one line (up to 1 MiB of it, JSON-escaped); 64 MiB has room for
-# what may come and still stops a runaway child from eating the host.
-MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_SAMPLE_BYTES = 200
 MAX_NOTICES = 20
 MAX_IN_PROGRESS = 1024

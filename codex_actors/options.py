@@ -83,6 +83,10 @@ CYBER_ACCESS_PROGRAMS = ("standard", "daybreak_blue", "daybreak_red")
 LOCAL_PROVIDERS = ("lmstudio", "ollama")
 """The local providers known today; Codex refuses words it does not know."""
 
+# Codex inlines command output in one line (up to 1 MiB of it, JSON-escaped); 64 MiB has room for
+# what may come and still stops a runaway child from eating the host.
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
 StrPath: TypeAlias = str | os.PathLike[str]
 
 
@@ -319,7 +323,7 @@ class CodexOptions(Options, frozen=True, kw_only=True):
     inherit_env: Annotated[Literal["allowlist", "all", "none"], Ours()] = "allowlist"
     originator: Annotated[str, Env("CODEX_INTERNAL_ORIGINATOR_OVERRIDE")] = "codex_actors"
     deadlines: Annotated[Deadlines, Ours()] = Deadlines()
-    max_line_bytes: Annotated[int, Ours()] = 64 * 1024 * 1024
+    max_line_bytes: Annotated[int, Ours()] = MAX_LINE_BYTES
     when_busy: Annotated[Literal["wait", "refuse"], Ours()] = "wait"
 
     def _check(self) -> None:
