@@ -10,6 +10,9 @@ Every options object is frozen and checked when it is built. One that cannot wor
         ...
     codex_actors.errors.OptionError: ThreadOptions.sandbox: must be 'read-only' or ...
 
+Mappings and sequences, nested ones too, are copied when the object is built, so that what their giver
+changes later changes nothing. The copies are not to be changed either: nothing checks them again.
+
 Beside each field stands its one place in Codex: a `Flag` of ``codex exec``, a `Config` key, a variable
 of its environment (`Env`), or `Ours` where the option is for this library.
 """
@@ -566,7 +569,8 @@ class LocalImage(Options, frozen=True):
     """A part of the input that is an image on this machine.
 
     Attributes:
-        path: The file. A relative path starts from the current directory, not from the thread's.
+        path: The file. A relative path starts from the current directory, not from the thread's; ``~``
+            is a name like any other, so call `pathlib.Path.expanduser` if it is to be the home.
     """
 
     path: StrPath
