@@ -38,7 +38,7 @@ class Child:
     __slots__ = ("_gone", "exit_reason", "id", "value")
 
     def __init__(self, child_id: Hashable) -> None:
-        self.id = child_id
+        self.id: Hashable = child_id
         self.value: object = None
         self.exit_reason: ExitReason | None = None
         self._gone = trio.Event()
@@ -52,6 +52,10 @@ class Child:
         await self._gone.wait()
         assert self.exit_reason is not None  # noqa: S101 - it is what the event stands for
         return self.exit_reason
+
+    def _conclude(self, reason: ExitReason) -> None:
+        self.exit_reason = reason
+        self._gone.set()
 
 
 class ChildStatus(Generic[T_contra]):
@@ -97,9 +101,9 @@ class Life(Child):
 
     def __init__(self, child_id: Hashable, key: Hashable) -> None:
         super().__init__(child_id)
-        self.key = key
-        self.is_started = False
-        self.is_stopping = False
+        self.key: Hashable = key
+        self.is_started: bool = False
+        self.is_stopping: bool = False
         self.error: BaseException | None = None
         self._scope = trio.CancelScope(shield=True)
         self._answered = trio.Event()
@@ -118,11 +122,11 @@ class Life(Child):
                 await _interruptible(body)
         except BaseException as error:  # noqa: BLE001 - it ends this child and nothing else; others judge it
             self.error = error
-        self.exit_reason = self._judge()
+        reason = self._judge()
         self._task = None
         self._answered.set()
-        self._gone.set()
-        return self.exit_reason
+        self._conclude(reason)
+        return reason
 
     def _judge(self) -> ExitReason:
         was_cut = self._scope.cancelled_caught

@@ -202,9 +202,9 @@ class TurnState:
         self.thread_id: str | None = None
         self._completed: TurnCompleted | None = None
         self._failed: TurnFailed | None = None
-        self.ending = Ending()
-        self.read_only = False
-        self.tools = True
+        self.ending: Ending = Ending()
+        self.read_only: bool = False
+        self.tools: bool = True
         self._review = review
         self._turn_started = False
         self._last: Event | None = None

@@ -521,7 +521,7 @@ async def test_what_is_of_no_use_is_refused_by_name(open_codex, ask):
         lambda codex: codex.start_thread(TurnOptions()),
         lambda codex: codex.resume_thread(None),
         lambda codex: codex.fork_thread(b"019a0000-0000-7000-8000-000000000001"),
-        lambda codex: Codex(ThreadOptions()),
+        lambda codex: Codex(ThreadOptions()),  # type: ignore[arg-type]
     ],
 )
 async def test_what_is_no_thread_is_refused_by_name(open_codex, ask):
