@@ -253,9 +253,16 @@ def mcp_call(server: str, tool: str, **arguments: object) -> Item:
     return function_call(tool, arguments, namespace=f"mcp__{server}")
 
 
-def web_search(query: str) -> Item:
-    """The model has searched the web (the service does that, not Codex)."""
-    return {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": query}}
+def web_search(query: str, **action: object) -> Item:
+    """The model has searched the web (the service does that, not Codex).
+
+    Args:
+        query: What for.
+        **action: More of what the service says it did: `queries`; or another `type`, such as
+            ``open_page`` with its `url`, or ``find_in_page`` with its `url` and `pattern`.
+    """
+    done = {"type": "search", "query": query, **action}
+    return {"type": "web_search_call", "status": "completed", "action": done}
 
 
 def update_plan(steps: Mapping[str, Literal["pending", "in_progress", "completed"]]) -> Item:

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from codex_actors import Codex, errors, events
 from codex_actors.backends._home import find_rollout
 from codex_actors.events import Usage
-from codex_actors.items import AgentMessage, CommandExecution
+from codex_actors.items import AgentMessage, CommandExecution, WebSearch
 from codex_actors.options import (
     CodexOptions,
     CustomReview,
@@ -32,7 +33,7 @@ from codex_actors.options import (
     TurnOptions,
 )
 from codex_actors.results import SideEffects
-from codex_actors.testing import ModelServer, Scenario, http_error, message, on, reply, shell
+from codex_actors.testing import ModelServer, Scenario, http_error, message, on, reply, shell, web_search
 from tests.fakes import THREAD, lock_files
 
 
@@ -484,3 +485,28 @@ async def test_a_rule_that_lets_a_command_out_of_its_sandbox_ends_certainty(scri
         result = await codex.start_thread(read_only).run("go")
     assert (workspace / "made").exists()
     assert result.side_effects is SideEffects.SEEN
+
+
+# Items that no capture has
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"type": "search", "queries": ["trio", "nursery"]},
+        {"type": "open_page", "url": "https://example.org/"},
+        {"type": "find_in_page", "url": "https://example.org/", "pattern": "trio"},
+    ],
+    ids=lambda action: action["type"],
+)
+async def test_a_web_search_says_what_it_did(script, configure, thread_options, action):
+    story = script(reply(web_search("trio", **action), message("found")))
+    async with Codex(configure(story.url)) as codex:
+        result = await codex.start_thread(replace(thread_options, web_search="live")).run("go")
+    [search] = [item for item in result.items if isinstance(item, WebSearch)]
+    assert search.id == "item_0"
+    assert search.call_id is not None
+    assert search.call_id.startswith("ws_")
+    assert search.action is not None
+    said = {name: getattr(search.action, name) for name in action}
+    assert said == {name: tuple(value) if name == "queries" else value for name, value in action.items()}
