@@ -19,6 +19,7 @@ from codex_actors.options import (
     ReviewTarget,
     ThreadOptions,
     TurnOptions,
+    forgetful,
     split_input,
 )
 from codex_actors.results import TurnResult
@@ -66,11 +67,14 @@ class Thread:
             SetupError: This machine or configuration cannot run Codex.
             TurnError: The turn did not complete; the error carries what it had done.
         """
-        question = self._question(input, options, None)
-        del input
+        try:
+            question = self._question(input, options, None)
+        finally:
+            del input
         async with self._runner.open_turn(self._state, question) as turn:
             return await turn.wait_result()
 
+    @forgetful
     def run_streamed(
         self,
         input: Input,  # noqa: A002 - Codex's word
@@ -106,9 +110,14 @@ class Thread:
             SetupError: This machine or configuration cannot run Codex.
             TurnError: The review did not complete.
         """
-        async with self._open_review(target, options, None) as turn:
+        try:
+            opening = self._open_review(target, options, None)
+        finally:
+            del target
+        async with opening as turn:
             return await turn.wait_result()
 
+    @forgetful
     def review_streamed(
         self, target: ReviewTarget, options: TurnOptions | None = None
     ) -> AbstractAsyncContextManager[Turn]:
@@ -123,6 +132,7 @@ class Thread:
         """
         return self._open_review(target, options, _STREAMED_ITEMS)
 
+    @forgetful
     def _open_review(
         self, target: ReviewTarget, options: TurnOptions | None, keep_items: int | None
     ) -> AbstractAsyncContextManager[Turn]:
@@ -138,6 +148,7 @@ class Thread:
         )
         return self._runner.open_turn(own, question)
 
+    @forgetful
     def _question(self, given: Input, options: TurnOptions | None, keep_items: int | None) -> Question:
         _check_directories(self.options)
         check_kind(given, "input", str, Sequence)

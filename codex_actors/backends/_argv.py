@@ -39,7 +39,6 @@ from codex_actors.options import (
     ThreadOptions,
     UncommittedChanges,
     check_thread_id,
-    forgetful,
     places,
 )
 
@@ -100,7 +99,6 @@ class Command(NamedTuple):
     env: Mapping[str, str]
 
 
-@forgetful
 def build_command(
     request: TurnRequest,
     codex_path: str,

@@ -39,7 +39,6 @@ def find_home(codex: CodexOptions, host: Mapping[str, str]) -> Path:
     return Path(variables.get("HOME") or _home_of_user(), ".codex")
 
 
-@forgetful
 def read_config_files(codex: CodexOptions, thread: ThreadOptions, host: Mapping[str, str]) -> list[Table]:
     """What stands in the configuration files that Codex may read for a thread, strongest last.
 

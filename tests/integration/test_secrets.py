@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pwd
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 import structlog.testing
@@ -17,9 +19,7 @@ import trio
 
 import codex_actors
 import codex_actors.options
-from codex_actors import Codex, errors, events
-from codex_actors.backends import NewThread, TurnRequest
-from codex_actors.backends._argv import build_command
+from codex_actors import Codex, Thread, errors, events
 from codex_actors.options import (
     CodexOptions,
     CustomReview,
@@ -255,13 +255,6 @@ for _ in range(100_000):
     DEEP = [DEEP]
 
 
-def building(codex: CodexOptions, **thread: Any) -> Callable[[], object]:
-    request = TurnRequest(
-        codex=codex, thread=ThreadOptions(**thread), turn=TURN, prompt=PROMPT, images=(), start=NewThread()
-    )
-    return lambda: build_command(request, "codex", {"A_TOKEN": ENV}, config_files=[{"a": CONFIG}])
-
-
 REFUSED: dict[str, Callable[[], object]] = {
     "CodexOptions.api_key": lambda: CodexOptions(api_key=f"{KEY} "),
     "CodexOptions.config": lambda: CodexOptions(config={"a": {"b": CONFIG, "c": object()}}),
@@ -278,9 +271,6 @@ REFUSED: dict[str, Callable[[], object]] = {
     "Text.text": lambda: Text([PROMPT]),  # type: ignore[arg-type]
     "CustomReview.instructions": lambda: CustomReview([PROMPT]),  # type: ignore[arg-type]
     "input": lambda: split_input([PROMPT, 1]),  # type: ignore[list-item]
-    "a secret setting": building(CodexOptions(api_key=KEY, config={"a": {"token": CONFIG}})),
-    "a secret override": building(CodexOptions(env={"A_TOKEN": ENV}, config_overrides=[f"a.token={CONFIG}"])),
-    "an argument with a NUL": building(CodexOptions(config={"b": CONFIG}), model="\0"),
 }
 
 
@@ -289,6 +279,49 @@ def test_nothing_that_is_refused_shows_it(why):
     with pytest.raises(errors.OptionError) as caught:
         REFUSED[why]()
     assert canaries_in([caught.value, caught.value.__dict__]) == []
+    assert leaks(caught.value) == []
+
+
+def test_no_lack_of_a_home_shows_it(monkeypatch):
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(errors.CodexHomeError) as caught:
+        Codex(CodexOptions(inherit_env="none", api_key=KEY, env={"A_TOKEN": ENV}))
+    assert leaks(caught.value) == []
+
+
+HALF = f"{PROMPT}\ud800"
+ASKED: dict[str, Callable[[Thread], Any]] = {
+    "run": lambda thread: thread.run(HALF),
+    "run_streamed": lambda thread: thread.run_streamed(HALF),
+    "review": lambda thread: thread.review(CustomReview(HALF)),
+    "review, no target": lambda thread: thread.review(PROMPT),  # type: ignore[arg-type]
+    "review_streamed": lambda thread: thread.review_streamed(CustomReview(HALF)),
+    "review_streamed, no target": lambda thread: thread.review_streamed(PROMPT),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("how", ASKED)
+async def test_no_question_that_is_refused_shows_it(how):
+    thread = Codex().start_thread()
+    with pytest.raises(errors.OptionError) as caught:
+        await ASKED[how](thread)
+    assert leaks(caught.value) == []
+
+
+SETTINGS = {
+    "a secret setting": CodexOptions(api_key=KEY, config={"a": [{"token": CONFIG}]}),
+    "a secret override": CodexOptions(env={"A_TOKEN": ENV}, config_overrides=[f"a.token={CONFIG}"]),
+    "too long a setting": CodexOptions(config={"a": CONFIG * 10_000}),
+}
+
+
+@pytest.mark.parametrize("why", SETTINGS)
+async def test_no_turn_that_is_refused_shows_it(thread_options, tmp_path, why, log):
+    given = msgspec.structs.replace(SETTINGS[why], codex_path=fake_codex(tmp_path / "bin", exits(0)))
+    with pytest.raises(errors.OptionError) as caught:
+        async with Codex(given) as codex:
+            await codex.start_thread(thread_options).run(PROMPT, TURN)
+    assert canaries_in([caught.value, caught.value.__dict__, log]) == []
     assert leaks(caught.value) == []
 
 
