@@ -70,6 +70,8 @@ class _ExecActor:
     ) -> None:
         self._request = request
         self._deadlines = request.codex.deadlines
+        self._host = dict(os.environ)  # which decodes each variable anew, whenever it is read
+        self._home = find_home(request.codex, self._host)
         self._state = state
         self._deliver = deliver
         self._interrupted = interrupted
@@ -117,11 +119,11 @@ class _ExecActor:
 
     def _command(self, codex_path: str, schema_fd: int | None) -> Command:
         codex, thread = self._request.codex, self._request.thread
-        config_files = read_config_files(codex, thread, os.environ)
-        self._state.read_only = is_surely_read_only(find_home(codex, os.environ), thread)
+        config_files = read_config_files(codex, thread, self._host)
+        self._state.read_only = is_surely_read_only(self._home, thread)
         self._state.tools = offers_tools(codex, thread, config_files)
         return build_command(
-            self._request, codex_path, os.environ, config_files=config_files, schema_fd=schema_fd
+            self._request, codex_path, self._host, config_files=config_files, schema_fd=schema_fd
         )
 
     async def _attend(self, process: Process) -> None:
@@ -243,7 +245,7 @@ class _ExecActor:
         asked = self._request.start
         return self._state.outcome(
             thread_id=asked.thread_id if isinstance(asked, (ResumeThread, ForkThread)) else "",
-            codex_home=str(find_home(self._request.codex, os.environ)),
+            codex_home=str(self._home),
         )
 
     def _stopped(self) -> errors.TurnError:
