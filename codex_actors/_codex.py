@@ -1,7 +1,6 @@
 # The runtime people open. The nursery behind it is small on purpose: it starts actors and ends them.
 
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import NoneType, TracebackType
 from typing import Self
 
@@ -11,6 +10,7 @@ from codex_actors._nursery import open_private_nursery
 from codex_actors._runner import CodexStatistics, TurnRunner
 from codex_actors._thread import Thread, check_kind
 from codex_actors.backends import Backend, ForkThread, NewThread, ResumeThread, Start
+from codex_actors.backends._home import absolute_cwd
 from codex_actors.backends.exec import ExecBackend
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, check_thread_id
 
@@ -99,5 +99,4 @@ class Codex:
         if isinstance(thread, str):
             return check_thread_id(thread).lower()  # one thread has one id, and one lock
         check_kind(thread, "thread", str, ThreadName, LastThread)
-        cwd = options.cwd if options else None
-        return self._runner.find_thread(thread, Path(cwd or ".").absolute())
+        return self._runner.find_thread(thread, absolute_cwd(options or _THREAD_DEFAULTS))

@@ -101,7 +101,7 @@ async def test_no_home(configure, story, thread_options, tmp_path):
     error = await refused(configure(story.url, codex_home=tmp_path / "no"), thread_options)
     assert isinstance(error, errors.CodexHomeError)
     assert error.codex_home == str(tmp_path / "no")
-    assert "create it, or log in with `codex login`" in str(error)
+    assert "create it, or name another one" in str(error)
 
 
 async def test_a_home_that_is_a_file(configure, story, thread_options):
