@@ -1,13 +1,16 @@
-# The runtime people open. The nursery behind it is small on purpose: it starts actors and ends them.
+# The runtime people open: a supervision tree, and the door to it.
 
+import math
+from collections.abc import Hashable
 from contextlib import AsyncExitStack
 from types import NoneType, TracebackType
 from typing import Self
 
 import trio
 
-from codex_actors._nursery import open_private_nursery
+from codex_actors._child import ChildStatus
 from codex_actors._runner import CodexStatistics, TurnRunner
+from codex_actors._supervision import ChildSpec, ChildType, Restart
 from codex_actors._thread import Thread, check_kind
 from codex_actors.backends import Backend, ForkThread, NewThread, ResumeThread, Start
 from codex_actors.backends._home import absolute_cwd
@@ -35,9 +38,7 @@ class Codex:
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        if self._runner.nursery is not None:
-            raise trio.BusyResourceError("this runtime is open already")
-        self._runner.nursery = await self._exit.enter_async_context(open_private_nursery())
+        await self._exit.enter_async_context(self._runner.open())
         return self
 
     async def __aexit__(
@@ -46,8 +47,41 @@ class Codex:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        self._runner.nursery = None
         return await self._exit.__aexit__(exc_type, exc, traceback)
+
+    @staticmethod
+    def child_spec(
+        child_id: Hashable = "codex",
+        options: CodexOptions | None = None,
+        *,
+        backend: Backend | None = None,
+        restart: Restart = Restart.PERMANENT,
+        significant: bool = False,
+    ) -> ChildSpec:
+        """Describe a runtime as a child of a supervisor of yours; its `Child.value` is the `Codex`.
+
+        Stopping the child ends its turns, gracefully first, and takes the time that they need for that.
+
+        Args:
+            child_id: The id among its siblings.
+            options: As for `Codex`.
+            backend: As for `Codex`.
+            restart: As in `ChildSpec`. What a turn did is never done again, whatever is restarted.
+            significant: As in `ChildSpec`.
+
+        Raises:
+            OptionError: The options are none.
+        """
+        check_kind(options, "options", CodexOptions, NoneType)
+        return ChildSpec(
+            id=child_id,
+            start=_run_codex,
+            args=(options, backend),
+            restart=restart,
+            shutdown=math.inf,
+            type=ChildType.SUPERVISOR,
+            significant=significant,
+        )
 
     def start_thread(self, options: ThreadOptions | None = None) -> Thread:
         """Begin a conversation. Codex hears of it with the first turn.
@@ -100,3 +134,11 @@ class Codex:
             return check_thread_id(thread).lower()  # one thread has one id, and one lock
         check_kind(thread, "thread", str, ThreadName, LastThread)
         return self._runner.find_thread(thread, absolute_cwd(options or _THREAD_DEFAULTS))
+
+
+async def _run_codex(
+    options: CodexOptions | None, backend: Backend | None, *, task_status: ChildStatus[Codex]
+) -> None:
+    async with Codex(options, backend=backend) as codex:
+        task_status.started(codex)
+        await trio.sleep_forever()

@@ -76,6 +76,8 @@ class Reporter:
         self._say(level, context, reason=_described(reason), offender=_offender(spec), **crash)
 
     def _say(self, level: str, context: str, **fields: object) -> None:
+        if level == "debug" and not structlog.is_configured():
+            return  # until it is configured, structlog prints everything, and nobody has asked for this
         # A log that is broken (a closed pipe, say) must not bring down what it is about.
         with suppress(Exception):
             getattr(self._log, level)(f"supervisor.{context}", **fields)

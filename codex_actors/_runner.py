@@ -1,6 +1,7 @@
-# Runs turns: one actor per turn, all in the runtime's nursery. An actor never raises: what became of its
-# turn is told to the turn's holder, on the line they await.
+# Runs turns: one actor per turn, each a temporary child of the runtime's supervisor of turns. An actor never
+# raises: what became of its turn is told to the turn's holder, on the line they await.
 
+import math
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -12,9 +13,12 @@ import msgspec
 import trio
 
 from codex_actors import errors
+from codex_actors._child import ChildStatus
 from codex_actors._data import Data
 from codex_actors._locks import ThreadLocks
 from codex_actors._protocol import TurnState
+from codex_actors._supervision import ChildSpec, Restart
+from codex_actors._supervisor import DynamicSupervisor, Supervisor, open_supervisor
 from codex_actors._turn import Turn, TurnActor
 from codex_actors._usage import UsageBook, difference
 from codex_actors.backends import Backend, ResumeThread, ReviewChanges, Start, TurnRequest
@@ -24,6 +28,7 @@ from codex_actors.backends._home import (
     find_last_thread,
     find_thread_by_name,
 )
+from codex_actors.errors import NoSupervisorError
 from codex_actors.events import Event, Usage
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, TurnOptions
 from codex_actors.results import TurnResult, TurnUsage
@@ -79,7 +84,7 @@ class TurnRunner:
     """
 
     def __init__(self, options: CodexOptions, backend: Backend) -> None:
-        self.nursery: trio.Nursery | None = None
+        self._root: Supervisor | None = None
         self._options = options
         self._backend = backend
         self._codex_home = find_home(options, os.environ)
@@ -91,6 +96,26 @@ class TurnRunner:
         )
         self._usage = UsageBook(self._codex_home)
         self._counts = Counter[str]()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Open the supervision tree that turns run in; leaving the block ends every turn."""
+        if self._root is not None:
+            raise trio.BusyResourceError("this runtime is open already")
+        turns = DynamicSupervisor.child_spec("turns")
+        async with open_supervisor([turns], name="codex") as root:
+            self._root = root
+            try:
+                yield
+            finally:
+                self._root = None
+
+    def _supervisor_of_turns(self) -> DynamicSupervisor:
+        # Looked up each time: a supervisor that was started again is another one.
+        for info in self._root.which_children() if self._root else ():
+            if info.child is not None and isinstance(info.child.value, DynamicSupervisor):
+                return info.child.value
+        raise errors.RuntimeClosedError
 
     def statistics(self) -> CodexStatistics:
         """Count turns."""
@@ -131,11 +156,19 @@ class TurnRunner:
             RuntimeClosedError: The runtime is not open.
             ThreadBusyError: The thread was not free in time.
         """
-        if self.nursery is None:
-            raise errors.RuntimeClosedError
         self._check_codex_home()
         actor = TurnActor()
-        self.nursery.start_soon(self._run_actor, actor, thread, question)
+        turn = ChildSpec(
+            id="turn",
+            start=self._run_actor,
+            args=(actor, thread, question),
+            restart=Restart.TEMPORARY,  # what a turn has done must not be done twice
+            shutdown=math.inf,  # each step by which it stops has its own time
+        )
+        try:
+            await self._supervisor_of_turns().start_child(turn)
+        except NoSupervisorError:
+            raise errors.RuntimeClosedError from None
         try:
             await actor.wait_begun()
             yield Turn(actor)
@@ -146,7 +179,10 @@ class TurnRunner:
                 await actor.gone.wait()
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_actor(self, actor: TurnActor, thread: ThreadState, question: Question) -> None:
+    async def _run_actor(
+        self, actor: TurnActor, thread: ThreadState, question: Question, *, task_status: ChildStatus[None]
+    ) -> None:
+        task_status.started()
         try:
             with actor.scope:
                 async with self._locks.hold(thread.lock, lambda: thread.thread_id) as held:

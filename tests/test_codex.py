@@ -8,7 +8,15 @@ import pytest
 import trio
 import trio.testing
 
-from codex_actors import Codex, errors
+from codex_actors import (
+    ChildSpec,
+    ChildStatus,
+    Codex,
+    Strategy,
+    Supervisor,
+    errors,
+    open_supervisor,
+)
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions
 from codex_actors.testing import Act, hangs, writes
 from tests.cancel_steps import cancel_at_each_step
@@ -177,3 +185,59 @@ async def test_cancelled_at_any_step_a_runtime_and_its_turns_leave_nothing(tmp_p
     assert await cancel_at_each_step(work) > 20
     assert lock_files(options) == []
     await work()
+
+
+# As a child of somebody's supervisor
+
+
+async def test_a_runtime_is_a_child_of_anybodys_tree(tmp_path):
+    options = fake_options(tmp_path, writes(DONE))
+    async with open_supervisor([Codex.child_spec("agents", options)]) as root:
+        [info] = root.which_children()
+        assert info.child is not None
+        assert isinstance(info.child.value, Codex)
+        assert (await info.child.value.start_thread().run("go")).final_response == "done"
+        await root.terminate_child("agents")
+        with pytest.raises(errors.RuntimeClosedError):
+            await info.child.value.start_thread().run("go")
+
+
+async def test_a_runtime_that_is_started_again_does_no_turn_again(tmp_path):
+    """What a turn has done must not be done twice by a supervisor."""
+    log = tmp_path / "log"
+    options = fake_options(tmp_path, Act(f"echo asked >>{log}"), writes(STARTED), hangs())
+    crashes = [crash := trio.Event()]
+
+    async def sibling(*, task_status: ChildStatus[None]) -> None:
+        task_status.started()
+        if crashes:
+            await crashes.pop().wait()
+            raise RuntimeError("down with everyone")
+        await trio.sleep_forever()
+
+    children = [Codex.child_spec("agents", options), ChildSpec(id="sibling", start=sibling)]
+    async with open_supervisor(children, strategy=Strategy.ONE_FOR_ALL) as root:
+        first = child_of(root, "agents")
+        with pytest.raises(errors.TurnInterruptedError) as caught:
+            async with first.start_thread().run_streamed("go") as turn:
+                await anext(turn)
+                crash.set()
+                async for _ in turn:
+                    pass
+        await trio.testing.wait_all_tasks_blocked()
+        second = child_of(root, "agents")
+        assert second is not first
+        assert second.statistics().turns_started == 0
+    assert caught.value.partial.thread_id == THREAD
+    assert log.read_text() == "asked\n"
+
+
+def child_of(supervisor: Supervisor, child_id: str) -> Codex:
+    [codex] = [info.child.value for info in supervisor.which_children() if info.id == child_id and info.child]
+    assert isinstance(codex, Codex)
+    return codex
+
+
+def test_what_is_no_runtime_is_no_child():
+    with pytest.raises(errors.OptionError, match="must be CodexOptions"):
+        Codex.child_spec("agents", ThreadOptions())  # type: ignore[arg-type]
