@@ -13,7 +13,16 @@ from typing import Generic, TypeAlias, TypeVar
 
 import trio
 
-from codex_actors._supervision import NORMAL, SHUTDOWN, ChildSpec, ExitKind, ExitReason, reason_of
+from codex_actors._supervision import (
+    NORMAL,
+    SHUTDOWN,
+    ChildSpec,
+    ExitKind,
+    ExitReason,
+    Ignore,
+    Shutdown,
+    reason_of,
+)
 from codex_actors.errors import StartTimeoutError
 
 # How long a killed child may go on before somebody hears of it, and how often they do. A task that shields
@@ -148,16 +157,25 @@ class Life(Child):
         try:
             with trio.move_on_after(spec.start_seconds) as time:
                 await self._answered.wait()
-        except BaseException:  # also Ctrl-C, which strikes where the main task waits
+        except BaseException as reason:  # also Ctrl-C, which strikes where the main task waits
             await self._abandon(spec, report_stuck)
-            if self.error:  # worse than being cancelled
+            if self.error and self._outranks(reason):
                 raise self.error from None
             raise
         if time.cancelled_caught:
             await self._abandon(spec, report_stuck)
-            raise self.error or StartTimeoutError(self.id, spec.start_seconds)
+            if self.error and not isinstance(self.error, Exception):
+                raise self.error
+            raise StartTimeoutError(self.id, spec.start_seconds) from self.error
         if not self.is_started and (self.error or not self.is_stopping):
             raise self.error or RuntimeError("child exited without calling task_status.started()")
+
+    def _outranks(self, reason: BaseException) -> bool:
+        # As in any nursery, a crash is worse than being cancelled; but a word to the supervisor is no crash,
+        # and nothing but what ends the program is worse than Ctrl-C.
+        if not isinstance(self.error, Exception):
+            return True
+        return isinstance(reason, trio.Cancelled) and not isinstance(self.error, (Ignore, Shutdown))
 
     async def _abandon(self, spec: ChildSpec, report_stuck: ReportStuck) -> None:
         self.ask_to_stop(spec)

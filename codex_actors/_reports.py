@@ -2,7 +2,7 @@
 # those may be the user's prompts. docs/explanation/supervision.md lists the events.
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -29,7 +29,7 @@ class Reporter:
 
     def __init__(self, supervisor: str) -> None:
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("codex_actors").bind(
-            supervisor=_limited(supervisor)
+            supervisor=shown(supervisor)
         )
 
     def progress(self, spec: ChildSpec) -> None:
@@ -99,14 +99,14 @@ class _Traceback:
 
 def _described(reason: ExitReason) -> str:
     if reason.term is not None:
-        return f"{reason.kind.value}: {_limited(repr(reason.term))}"
+        return f"{reason.kind.value}: {shown(reason.term, repr)}"
     error = f": {type(reason.error).__name__}" if reason.abnormal and reason.error else ""
     return reason.kind.value + error
 
 
 def _offender(spec: ChildSpec) -> dict[str, object]:
     return {
-        "id": _limited(str(spec.id)),
+        "id": shown(spec.id),
         "start": getattr(spec.start, "__qualname__", type(spec.start).__name__),
         "restart_type": spec.restart.value,
         "significant": spec.significant,
@@ -115,7 +115,12 @@ def _offender(spec: ChildSpec) -> dict[str, object]:
     }
 
 
-def _limited(text: str) -> str:
+def shown(value: object, form: Callable[[object], str] = str) -> str:
+    """A value as text that fits a log line, whatever it is: what cannot be shown brings nothing down."""
+    try:
+        text = form(value)
+    except Exception:  # noqa: BLE001 - anybody's __repr__ may raise anything
+        return f"<{type(value).__name__} that cannot be shown>"
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text)} characters)"
 
 

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from codex_actors._child import Child, ChildStatus, Life
 from codex_actors._data import Data
 from codex_actors._nursery import open_private_nursery
-from codex_actors._reports import Reporter
+from codex_actors._reports import Reporter, shown
 from codex_actors._supervision import (
     AutoShutdown,
     Backoff,
@@ -292,7 +292,7 @@ class _Host(ABC):
         life = slot.starting = Life(spec.id, slot.key)
         try:
             body = spec.start(*self._arguments, *spec.args, task_status=ChildStatus(life))
-            slot.context.run(lambda: nursery.start_soon(self._live, slot, life, body, name=str(spec.id)))
+            slot.context.run(lambda: nursery.start_soon(self._live, slot, life, body, name=shown(spec.id)))
             await life.wait_started(spec, partial(self._report.stuck, spec))
             if not life.is_started:
                 raise NoSupervisorError(self.name)

@@ -2,6 +2,7 @@
 
 import contextvars
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex_actors import errors
-from codex_actors._child import Child
-from codex_actors._supervision import Backoff, ChildSpec, ExitKind, Restart, Shutdown, Strategy
+from codex_actors._child import Child, ChildStatus
+from codex_actors._supervision import Backoff, ChildSpec, ExitKind, Ignore, Restart, Shutdown, Strategy
 from codex_actors._supervisor import DynamicSupervisor, Supervisor
 from tests.otp.conftest import logs, puppets
 from tests.otp.puppets import (
@@ -415,3 +416,66 @@ def test_the_programs_of_the_explanation_run(program, logs):
     names: dict[str, Any] = {}
     exec(compile(program, "supervision.md", "exec", dont_inherit=True), names)
     trio.run(names["main"], clock=MockClock(autojump_threshold=0))
+
+
+# What a child says while its start is given up
+
+
+@pytest.mark.parametrize("last_words", [Ignore(), Shutdown()], ids=repr)
+async def test_who_gives_up_a_start_is_cancelled_whatever_the_child_asks_for(last_words, autojump_clock):
+    async def slow(*, task_status: ChildStatus[None]) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise last_words
+
+    async with open_supervisor() as supervisor:
+        with pytest.raises(trio.TooSlowError), trio.fail_after(1):
+            await supervisor.start_child(ChildSpec(id="slow", start=slow))
+        with pytest.raises(errors.StartTimeoutError):
+            await supervisor.start_child(ChildSpec(id="slow", start=slow, start_timeout=1))
+        assert supervisor.which_children() == []
+
+
+async def test_a_reason_that_cannot_be_shown_brings_nothing_down(autojump_clock):
+    class Unspeakable:
+        def __repr__(self) -> str:
+            raise RuntimeError("no words")
+
+    lives = []
+
+    async def ends_once(*, task_status: ChildStatus[None]) -> None:
+        lives.append(1)
+        task_status.started()
+        if len(lives) == 1:
+            raise Shutdown(Unspeakable())
+        await trio.sleep_forever()
+
+    async with open_supervisor([ChildSpec(id="odd", start=ends_once)]):
+        await trio.sleep(1)
+    assert len(lives) == 2
+
+
+@pytest.mark.parametrize("last_words", [Ignore(), Shutdown(), ValueError("late")], ids=repr)
+def test_ctrl_c_leaves_a_supervisor_whatever_the_child_says_that_was_starting(last_words):
+    begun = []
+
+    async def slow(*, task_status: ChildStatus[None]) -> None:
+        begun.append("slow")
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise last_words
+
+    async def next_one(*, task_status: ChildStatus[None]) -> None:
+        begun.append("next")
+        task_status.started()
+
+    async def main() -> None:
+        async with open_supervisor([ChildSpec(id="slow", start=slow), ChildSpec(id="next", start=next_one)]):
+            begun.append("block")
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert begun == ["slow"]
