@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from codex_actors import _toml
@@ -185,9 +186,15 @@ def _profile(home: Path, name: str) -> Path:
 
 def _read_toml(file: Path) -> Table:
     try:
-        return _toml.table(tomllib.loads(file.read_text(encoding="utf-8")))
+        status = file.stat()
+        return _parsed(file, status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, RecursionError):
         return {}
+
+
+@lru_cache(maxsize=64)  # every turn asks, and reading them anew takes as long as starting a task
+def _parsed(file: Path, _mtime_ns: int, _size: int) -> Table:
+    return _toml.table(tomllib.loads(file.read_text(encoding="utf-8")))
 
 
 def _read_lines(file: Path) -> Iterator[Table]:

@@ -261,3 +261,12 @@ def test_a_read_only_sandbox_is_certain_only_where_no_rule_can_let_a_command_out
 @pytest.mark.parametrize("sandbox", [None, "workspace-write", "danger-full-access"])
 def test_no_other_sandbox_is_surely_read_only(tmp_path, sandbox):
     assert not is_surely_read_only(tmp_path, ThreadOptions(sandbox=sandbox, cwd=tmp_path, ignore_rules=True))
+
+
+def test_a_configuration_file_that_changed_is_read_again(tmp_path):
+    codex = CodexOptions(codex_home=tmp_path)
+    strict = ThreadOptions(cwd=tmp_path)
+    write(tmp_path / "config.toml", "a = 1")
+    assert {"a": 1} in read_config_files(codex, strict, {})
+    write(tmp_path / "config.toml", "a = 22")
+    assert {"a": 22} in read_config_files(codex, strict, {})
