@@ -355,7 +355,7 @@ async def test_a_whole_turn_has_its_time(play, holder):
 
 async def test_a_whole_turn_has_its_time_also_when_nobody_takes_its_events(play, holder, nursery):
     async def take_late() -> None:
-        await trio.sleep(0.6)
+        await trio.sleep(0.6)  # longer than the turn may take: nobody is there to be waited for
         holder.takes.set()
 
     holder.takes = trio.Event()
