@@ -75,7 +75,7 @@ class Codex:
         check_kind(options, "options", CodexOptions, NoneType)
         return ChildSpec(
             id=child_id,
-            start=_run_codex,
+            start=Codex._be_child,
             args=(options, backend),
             restart=restart,
             shutdown=math.inf,
@@ -135,10 +135,11 @@ class Codex:
         check_kind(thread, "thread", str, ThreadName, LastThread)
         return self._runner.find_thread(thread, absolute_cwd(options or _THREAD_DEFAULTS))
 
-
-async def _run_codex(
-    options: CodexOptions | None, backend: Backend | None, *, task_status: ChildStatus[Codex]
-) -> None:
-    async with Codex(options, backend=backend) as codex:
-        task_status.started(codex)
-        await trio.sleep_forever()
+    @staticmethod
+    async def _be_child(
+        options: CodexOptions | None, backend: Backend | None, *, task_status: ChildStatus["Codex"]
+    ) -> None:
+        codex = Codex(options, backend=backend)
+        async with codex._runner.open(task_status):
+            task_status.started(codex)
+            await trio.sleep_forever()

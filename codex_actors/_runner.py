@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Never
 
 import msgspec
 import trio
@@ -17,8 +17,8 @@ from codex_actors._child import ChildStatus
 from codex_actors._data import Data
 from codex_actors._locks import ThreadLocks
 from codex_actors._protocol import TurnState
-from codex_actors._supervision import ChildSpec, Restart
-from codex_actors._supervisor import DynamicSupervisor, Supervisor, open_supervisor
+from codex_actors._supervision import ChildSpec, Restart, SupervisorFlags
+from codex_actors._supervisor import DynamicSupervisor, Supervisor
 from codex_actors._turn import Turn, TurnActor
 from codex_actors._usage import UsageBook, difference
 from codex_actors.backends import Backend, ResumeThread, ReviewChanges, Start, TurnRequest
@@ -98,12 +98,16 @@ class TurnRunner:
         self._counts = Counter[str]()
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[None]:
-        """Open the supervision tree that turns run in; leaving the block ends every turn."""
+    async def open(self, status: ChildStatus[Never] | None = None) -> AsyncGenerator[None]:
+        """Open the supervision tree that turns run in; leaving the block ends every turn.
+
+        Args:
+            status: The runtime's, if it is a supervisor's child: when that one kills it, it kills.
+        """
         if self._root is not None:
             raise trio.BusyResourceError("this runtime is open already")
-        turns = DynamicSupervisor.child_spec("turns")
-        async with open_supervisor([turns], name="codex") as root:
+        root = Supervisor("codex", SupervisorFlags())
+        async with root.open([DynamicSupervisor.child_spec("turns")], status):
             self._root = root
             try:
                 yield

@@ -14,10 +14,10 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from itertools import count
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, Never, TypedDict, Unpack
 
 import trio
 from msgspec.structs import replace
@@ -145,9 +145,6 @@ class _Slot:
             self.spec = replace(self.spec, args=())
 
 
-_Grace = Callable[[], AbstractContextManager[trio.CancelScope]]
-
-
 class _Host(ABC):
     """What both supervisors have in common: lives, and a budget of restarts."""
 
@@ -203,13 +200,14 @@ class _Host(ABC):
 
     @asynccontextmanager
     @trio.lowlevel.enable_ki_protection
-    async def open(self, children: Iterable[ChildSpec], grace: _Grace) -> AsyncGenerator[None]:
+    async def open(
+        self, children: Iterable[ChildSpec], status: ChildStatus[Never] | None = None
+    ) -> AsyncGenerator[None]:
         """Run, from the start of the children to the end of the last of them.
 
         Args:
             children: What to start, in this order.
-            grace: Opens the shield behind which the children are stopped; when that is cancelled, those
-                that still live are killed.
+            status: Its own, if it is a supervisor's child: when that one kills it, it kills.
         """
         try:
             async with open_private_nursery() as nursery:
@@ -219,7 +217,7 @@ class _Host(ABC):
                     yield
                 finally:
                     self._end(None)
-                    await self._stop(grace)
+                    await self._stop(status)
         except BaseException as error:
             if self._error is None or not _outranks(self._error, error):
                 raise
@@ -249,9 +247,9 @@ class _Host(ABC):
                     self._report.start_error(spec, error)
                     raise ChildStartError(spec.id) from error
 
-    async def _stop(self, grace: _Grace) -> None:
+    async def _stop(self, status: ChildStatus[Never] | None) -> None:
         try:
-            with grace():
+            with status.grace() if status else trio.CancelScope(shield=True):
                 await trio.lowlevel.checkpoint_if_cancelled()  # a supervisor that is killed kills
                 await self._stop_in_order()
         finally:
@@ -725,7 +723,7 @@ async def open_supervisor(
     children, checked = tuple(children), SupervisorFlags(**flags)
     check_child_specs(children, checked.auto_shutdown)
     supervisor = Supervisor(name, checked)
-    async with supervisor.open(children, _shield):
+    async with supervisor.open(children):
         yield supervisor
 
 
@@ -757,7 +755,7 @@ async def open_dynamic_supervisor(
     supervisor = DynamicSupervisor(
         name, SupervisorFlags(strategy=Strategy.ONE_FOR_ONE, **flags), max_children, extra_arguments
     )
-    async with supervisor.open((), _shield):
+    async with supervisor.open(()):
         yield supervisor
 
 
@@ -766,14 +764,10 @@ async def _run_supervisor(
 ) -> None:
     """Be a supervisor that is somebody's child."""
     supervisor = make()
-    async with supervisor.open(children, task_status.grace):
+    async with supervisor.open(children, task_status):
         task_status.started(supervisor)
         await trio.sleep_forever()
     raise Shutdown  # it has shut down by itself
-
-
-def _shield() -> trio.CancelScope:
-    return trio.CancelScope(shield=True)
 
 
 def _outranks(ours: BaseException, theirs: BaseException) -> bool:

@@ -3,10 +3,13 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from codex_actors import (
     ChildSpec,
@@ -18,6 +21,7 @@ from codex_actors import (
     open_supervisor,
 )
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions
+from codex_actors.results import TurnResult
 from codex_actors.testing import Act, hangs, writes
 from tests.cancel_steps import cancel_at_each_step
 from tests.fakes import (
@@ -230,6 +234,31 @@ async def test_a_runtime_that_is_started_again_does_no_turn_again(tmp_path):
         assert second.statistics().turns_started == 0
     assert caught.value.partial.thread_id == THREAD
     assert log.read_text() == "asked\n"
+
+
+async def test_a_runtime_that_is_killed_from_above_kills_its_turns(autojump_clock):
+    class HardToStop:
+        """Has begun what cannot be broken off."""
+
+        async def run_turn(self, request: Any, state: Any, deliver: Any, interrupted: Any) -> TurnResult:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(60)
+            raise AssertionError
+
+    agents = replace(Codex.child_spec("agents", backend=HardToStop()), shutdown=2)
+    with structlog.testing.capture_logs() as logs:
+        async with trio.open_nursery() as nursery, open_supervisor([agents]) as root:
+
+            async def ask(codex: Codex) -> None:
+                with pytest.raises(AssertionError):
+                    await codex.start_thread().run("go")
+
+            nursery.start_soon(ask, child_of(root, "agents"))
+            await trio.testing.wait_all_tasks_blocked()
+            assert child_of(root, "agents").statistics().turns_running == 1
+    stuck = {entry["supervisor"]: entry for entry in reversed(logs) if entry["event"] == "supervisor.stuck"}
+    assert stuck.keys() == {"supervisor", "codex", "turns"}
+    assert stuck["turns"]["waited_seconds"] == 5
 
 
 def child_of(supervisor: Supervisor, child_id: str) -> Codex:
