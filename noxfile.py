@@ -8,10 +8,12 @@ import nox
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "virtualenv"  # pip, and with it whatever mirror pip is set up for
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "lint", "types"]
+nox.options.sessions = ["tests", "lint", "types", "docs"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-TESTS, LINT, TYPES = (nox.project.dependency_groups(PYPROJECT, name) for name in ("tests", "lint", "types"))
+TESTS, LINT, TYPES, DOCS = (
+    nox.project.dependency_groups(PYPROJECT, name) for name in ("tests", "lint", "types", "docs")
+)
 
 # What reads Codex and what asks it is pure, and decides every outcome: there, each branch is tested.
 FULLY_COVERED = ("_data", "_protocol", "_supervision", "errors", "events", "items", "options")
@@ -73,6 +75,14 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "codex_actors", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/docs; a link, an anchor or a name that leads nowhere is an error."""
+    install(session, "-e", ".[testing]", *DOCS)
+    session.run("sphinx-build", "--fresh-env", "--fail-on-warning", "--quiet", "docs", "build/docs")
+    session.log("The start page is build/docs/index.html")
 
 
 @nox.session

@@ -54,7 +54,7 @@ class ChildType(enum.Enum):
     WORKER = "worker"
     """A task that works."""
     SUPERVISOR = "supervisor"
-    """A supervisor: its defaults leave it all the time it needs to start and to stop its own children."""
+    """A supervisor; its defaults leave it all the time it needs to start and to stop its own children."""
 
 
 class Ignore(Exception):  # noqa: N818 - a word to the supervisor, not an error

@@ -1,6 +1,6 @@
 """What Codex says while it works, one event per line of ``codex exec --json``.
 
-Every event but `Noise` can carry the line it came from (its `raw`), which holds whatever the structs do
+Every event but `Noise` can carry the line it came from (its ``raw``), which holds whatever the structs do
 not name. Two events are ours: `Unknown`, for JSON that this version does not understand, and `Noise`,
 for what is not JSON at all, of which a sample is kept. Neither ends the stream.
 """
@@ -15,6 +15,7 @@ from codex_actors.items import Item
 __all__ = [
     "Error",
     "Event",
+    "FailureMessage",
     "ItemCompleted",
     "ItemStarted",
     "ItemUpdated",

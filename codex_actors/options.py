@@ -94,19 +94,31 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 
 class Flag(Data, frozen=True):
-    """The option is this flag of ``codex exec``; a sequence repeats it."""
+    """The option is a flag of ``codex exec``; a sequence repeats it.
+
+    Attributes:
+        name: The flag, such as ``--model``.
+    """
 
     name: str
 
 
 class Config(Data, frozen=True):
-    """The option is this key of Codex's configuration; an empty key is the root."""
+    """The option is a key of Codex's configuration.
+
+    Attributes:
+        key: The key, with dots between its parts; empty for all of the configuration.
+    """
 
     key: str
 
 
 class Env(Data, frozen=True):
-    """The option is this variable of Codex's environment; an empty name is all of it."""
+    """The option is a variable of Codex's environment.
+
+    Attributes:
+        name: The variable; empty for all of the environment.
+    """
 
     name: str
 

@@ -92,10 +92,19 @@ class TurnResult(_Outcome, frozen=True, kw_only=True):
 
 
 class PartialResult(_Outcome, frozen=True, kw_only=True):
-    """What a turn had done when it ended without completing; the fields are those of `TurnResult`.
+    """What a turn had done when it ended without completing.
 
     Attributes:
         thread_id: The thread, to be resumed; None if Codex never named one.
+        final_response: The last message of the agent so far; empty if there was none.
+        items: The items completed so far, oldest first, as in `TurnResult`.
+        usage: Tokens.
+        side_effects: Whether the turn may have changed anything outside the conversation.
+        notices: What Codex reported on the way (retries, mostly), the last ones.
+        unknown_events: How many events this version did not understand.
+        noise_lines: How many lines were no events at all.
+        dropped_events: How many events after an interrupt nobody took in time.
+        timings: How long it took.
         returncode: Codex's exit status; negative is a signal number; None if it never ran.
     """
 

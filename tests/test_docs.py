@@ -1,14 +1,20 @@
 """The documentation says what the code does."""
 
 import ast
+import enum
+import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_type_hints
+from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
+import codex_actors
 from codex_actors import errors, options
 from codex_actors.backends._binary import MINIMUM_VERSION
 from codex_actors.options import Deadlines
@@ -17,6 +23,14 @@ from tests.test_failures import FAILURES
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
+PUBLIC = [
+    "codex_actors",
+    *(
+        module.name
+        for module in pkgutil.walk_packages(codex_actors.__path__, "codex_actors.")
+        if not re.search(r"\._|\.cli\b|\.pytest_plugin$", module.name)
+    ),
+]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -147,6 +161,54 @@ def test_every_link_leads_somewhere(page: Path):
         linked = page.parent / target if target else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_address_of_another_site_can_be_one(page: Path):
+    for address in re.findall(r"\]\((https?:[^)\s]*)\)", page.read_text()):
+        parts = urlsplit(address)
+        assert parts.scheme == "https", address
+        assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z]+", parts.netloc), address
+
+
+def public_names() -> Iterator[tuple[str, object]]:
+    for module in map(importlib.import_module, PUBLIC):
+        for name in module.__all__:
+            yield f"{module.__name__}.{name}", getattr(module, name)
+
+
+def test_every_public_name_is_in_the_reference_of_the_api():
+    pages = "".join(page.read_text() for page in (ROOT / "docs/reference/api").glob("*.md"))
+    shown = set(re.findall(r"^\.\. auto(?:class|function|data):: (\S+)$", pages, re.MULTILINE))
+    for module in re.findall(r"^\.\. automodule:: (\S+)$", pages, re.MULTILINE):
+        shown.update(f"{module}.{name}" for name in importlib.import_module(module).__all__)
+    objects = [pkgutil.resolve_name(name) for name in shown]
+    missing = [name for name, it in public_names() if name not in shown and not any(it is o for o in objects)]
+    assert missing == []
+
+
+def test_every_public_name_says_what_it_is_down_to_its_fields_and_methods():
+    silent = [
+        f"{name}.{part}" for name, it in public_names() if isinstance(it, type) for part in undocumented(it)
+    ]
+    assert silent == []
+
+
+def undocumented(kind: type) -> Iterator[str]:
+    says = "\n".join(inspect.getdoc(base) or "" for base in kind.__mro__)
+    fields = kind.__struct_fields__ if issubclass(kind, msgspec.Struct) else ()
+    yield from (field for field in fields if not re.search(rf"^ {{4}}{field}: ", says, re.MULTILINE))
+    if issubclass(kind, enum.Enum):
+        source = inspect.getsource(kind)
+        yield from (it for it in kind.__members__ if not re.search(rf'{it}(: | = .*\n    """)', source))
+    else:
+        public = {name: it for name, it in vars(kind).items() if not name.startswith("_")}
+        yield from (
+            name
+            for name, it in public.items()
+            if isinstance(it, (property, staticmethod, classmethod)) or inspect.isfunction(it)
+            if not inspect.getdoc(it)
+        )
 
 
 def test_the_oldest_supported_codex_is_the_same_everywhere():

@@ -36,7 +36,12 @@ Pattern: TypeAlias = str | re.Pattern[str] | Callable[[ModelRequest], bool]
 
 
 class On(Data, frozen=True, kw_only=True):
-    """What the model says when asked something; made by `on`."""
+    """What the model says when asked something; made by `on`.
+
+    Attributes:
+        pattern: What the prompt has to contain, or the request to be.
+        steps: What is said to the first, second, ... request of a turn.
+    """
 
     pattern: Pattern
     steps: tuple[Step, ...]

@@ -41,14 +41,23 @@ class Completed(Data, frozen=True, kw_only=True):
 
 
 class Failed(Data, frozen=True, kw_only=True):
-    """The reply ends with ``response.failed``."""
+    """The reply ends with ``response.failed``; made by `failed`.
+
+    Attributes:
+        code: The service's word for the failure.
+        message: What it says about it.
+    """
 
     code: str
     message: str
 
 
 class Incomplete(Data, frozen=True, kw_only=True):
-    """The reply ends with ``response.incomplete``."""
+    """The reply ends with ``response.incomplete``; made by `incomplete`.
+
+    Attributes:
+        reason: The service's word for what is missing.
+    """
 
     reason: str
 
@@ -68,7 +77,14 @@ Ending: TypeAlias = Completed | Failed | Incomplete | Broken
 
 
 class Reply(Data, frozen=True, kw_only=True):
-    """One streamed answer of the model; made by `reply`."""
+    """One streamed answer of the model; made by `reply`.
+
+    Attributes:
+        parts: What is sent, in this order.
+        ending: How it ends.
+        usage: The tokens of this one response; None sends no usage.
+        headers: Response headers.
+    """
 
     parts: tuple[Part, ...] = ()
     ending: Ending = Completed()
@@ -79,7 +95,13 @@ class Reply(Data, frozen=True, kw_only=True):
 
 
 class HttpAnswer(Data, frozen=True, kw_only=True):
-    """An answer that is no stream; made by `http_error`."""
+    """An answer that is no stream; made by `http_error`.
+
+    Attributes:
+        status: The HTTP status.
+        body: The whole body.
+        headers: Response headers.
+    """
 
     status: int
     body: str
@@ -165,7 +187,7 @@ def http_error(
         message: The error's message.
         body: The whole body as it stands, in place of the error object.
         headers: Response headers.
-        **fields: More fields of the error object, such as `type` and `code`.
+        **fields: More fields of the error object, such as ``type`` and ``code``.
     """
     error = {"message": message, **fields}
     return HttpAnswer(
@@ -232,8 +254,8 @@ def shell(command: str, **arguments: object) -> Item:
 
     Args:
         command: What ``bash -lc`` gets.
-        **arguments: More arguments of Codex's ``exec_command``: `workdir`, `tty`, `yield_time_ms` (after
-            how many milliseconds a command that still runs is left in the background), ...
+        **arguments: More arguments of Codex's ``exec_command``: ``workdir``, ``tty``, ``yield_time_ms``
+            (after how many milliseconds a command that still runs is left in the background), ...
     """
     return function_call("exec_command", {"cmd": command, **arguments})
 
@@ -258,8 +280,8 @@ def web_search(query: str, **action: object) -> Item:
 
     Args:
         query: What for.
-        **action: More of what the service says it did: `queries`; or another `type`, such as
-            ``open_page`` with its `url`, or ``find_in_page`` with its `url` and `pattern`.
+        **action: More of what the service says it did: ``queries``; or another ``type``, such as
+            ``open_page`` with its ``url``, or ``find_in_page`` with its ``url`` and ``pattern``.
     """
     done = {"type": "search", "query": query, **action}
     return {"type": "web_search_call", "status": "completed", "action": done}

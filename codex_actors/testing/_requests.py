@@ -76,7 +76,7 @@ class ModelRequest(Data, frozen=True, kw_only=True):
 
     @property
     def prompt(self) -> str:
-        """The latest text that a user said: the prompt of the turn that asks."""
+        """The latest text that a user said, which is the prompt of the turn that asks."""
         said = [item for item in self._read.input if item.role == "user"]
         return _text(said[-1].content) if said else ""
 
@@ -107,7 +107,7 @@ class ModelRequest(Data, frozen=True, kw_only=True):
 
     @property
     def instructions(self) -> str:
-        """All that the developer says to the model: the system prompt, skills, permissions.
+        """All that the developer says to the model, such as the system prompt, skills, permissions.
 
         Newer models get it as input messages, older ones as a field of its own.
         """

@@ -29,7 +29,7 @@ async def model_server() -> AsyncGenerator["ModelServer", None]:
 
 @pytest.fixture
 def make_codex_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "CodexHome"]:
-    """Calls `codex_home` with a new directory each time."""
+    """Calls `testing.codex_home` with a new directory each time."""
     from codex_actors.testing import codex_home  # noqa: PLC0415 - see above
 
     def make(base_url: str, **settings: object) -> "CodexHome":
