@@ -24,7 +24,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_build"]
 nitpicky = True
 default_role = "any"
-suppress_warnings = ["toc.empty_glob"]  # there may be no page but those in order
 
 myst_heading_anchors = 4  # the anchors of GitHub
 
