@@ -18,7 +18,7 @@ tests in `codex_actors.testing`.
 #   data        _data, _lazy, _toml, errors, events, items, options, results   what is said and asked
 #   decisions   _failures, _nursery, _protocol, _supervision   bytes to an outcome, an exit to a restart
 #   transport   _locks, _process, backends/   how Codex is started, read and stopped
-#   supervisor  _child, _reports, _supervisor   tasks that restart tasks
+#   supervisor  _child, _ending, _reports, _supervisor   tasks that restart tasks
 #   actor       _runner, _turn, _usage   one task per turn
 #   API         _codex, _thread   what users hold
 #   front door  __init__   the public names

@@ -19,11 +19,8 @@ from codex_actors._supervision import (
     ChildSpec,
     ExitKind,
     ExitReason,
-    Ignore,
-    Shutdown,
     reason_of,
 )
-from codex_actors.errors import StartTimeoutError
 
 # How long a killed child may go on before somebody hears of it, and how often they do. A task that shields
 # itself cannot be killed, only waited for.
@@ -31,6 +28,8 @@ STUCK_SECONDS = 5.0
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
+# Is given what is to end the whole tree.
+Escalate: TypeAlias = Callable[[BaseException], None]
 # Is given the seconds since the kill, and the child's task.
 ReportStuck: TypeAlias = Callable[[float, trio.lowlevel.Task], None]
 
@@ -70,11 +69,13 @@ class Child:
 class ChildStatus(Generic[T_contra]):
     """What a child is called with as ``task_status``: its word to its supervisor."""
 
-    __slots__ = ("_life",)
+    __slots__ = ("_escalate", "_life")
 
-    def __init__(self, life: "Life") -> None:
+    def __init__(self, life: "Life", escalate: Escalate) -> None:
         self._life = life
+        self._escalate = escalate
 
+    @trio.lowlevel.enable_ki_protection
     def started(self, value: T_contra | None = None) -> None:
         """Say that the child is ready; whoever starts it waits for this.
 
@@ -84,6 +85,7 @@ class ChildStatus(Generic[T_contra]):
         self._life.acknowledge(value)
 
     @contextmanager
+    @trio.lowlevel.enable_ki_protection
     def grace(self) -> Generator[trio.CancelScope]:
         """Do what is not to be cut short when the child is asked to stop.
 
@@ -93,6 +95,13 @@ class ChildStatus(Generic[T_contra]):
         """
         with self._life.grace() as scope:
             yield scope
+
+    def escalate(self, error: BaseException) -> None:
+        """Let all supervisors above end, now, and raise this; for what is no child's own affair, as Ctrl-C.
+
+        A child that is a supervisor of ours does it; what any other child raises is found out anyway.
+        """
+        self._escalate(error)
 
 
 class Life(Child):
@@ -104,8 +113,8 @@ class Life(Child):
     """
 
     __slots__ = (
-        "_answered", "_brutal", "_graces", "_is_late", "_kill_at", "_scope", "_task",
-        "error", "is_started", "is_stopping", "key",
+        "_answered", "_brutal", "_graces", "_is_late", "_kill_at", "_patiences", "_scope", "_stuck_at",
+        "_task", "error", "is_started", "is_stopping", "key",
     )  # fmt: skip
 
     def __init__(self, child_id: Hashable, key: Hashable) -> None:
@@ -117,7 +126,8 @@ class Life(Child):
         self._scope = trio.CancelScope(shield=True)
         self._answered = trio.Event()
         self._graces: tuple[trio.CancelScope, ...] = ()
-        self._kill_at = math.inf
+        self._patiences: tuple[trio.CancelScope, ...] = ()
+        self._kill_at = self._stuck_at = math.inf
         self._brutal = False
         self._is_late = False
         self._task: trio.lowlevel.Task | None = None
@@ -149,38 +159,11 @@ class Life(Child):
             return reason_of(error)
         return SHUTDOWN if was_cut else NORMAL
 
-    async def wait_started(self, spec: ChildSpec, report_stuck: ReportStuck) -> None:
-        """Wait until the child is ready, or was stopped before; raises what else keeps it from being ready.
-
-        Being cancelled stops the child, and waits until it is gone. So does the end of the time it has.
-        """
-        try:
-            with trio.move_on_after(spec.start_seconds) as time:
-                await self._answered.wait()
-        except BaseException as reason:  # also Ctrl-C, which strikes where the main task waits
-            await self._abandon(spec, report_stuck)
-            if self.error and self._outranks(reason):
-                raise self.error from None
-            raise
-        if time.cancelled_caught:
-            await self._abandon(spec, report_stuck)
-            if self.error and not isinstance(self.error, Exception):
-                raise self.error
-            raise StartTimeoutError(self.id, spec.start_seconds) from self.error
-        if not self.is_started and (self.error or not self.is_stopping):
-            raise self.error or RuntimeError("child exited without calling task_status.started()")
-
-    def _outranks(self, reason: BaseException) -> bool:
-        # As in any nursery, a crash is worse than being cancelled; but a word to the supervisor is no crash,
-        # and nothing but what ends the program is worse than Ctrl-C.
-        if not isinstance(self.error, Exception):
-            return True
-        return isinstance(reason, trio.Cancelled) and not isinstance(self.error, (Ignore, Shutdown))
-
-    async def _abandon(self, spec: ChildSpec, report_stuck: ReportStuck) -> None:
-        self.ask_to_stop(spec)
-        with trio.CancelScope(shield=True):
-            await self.wait_gone(report_stuck)
+    async def wait_answer(self, seconds: float) -> bool:
+        """Wait until the child is ready or has ended; False if it took too long."""
+        with trio.move_on_after(seconds) as time:
+            await self._answered.wait()
+        return not time.cancelled_caught
 
     def acknowledge(self, value: object) -> None:
         """Take the child's word that it is ready, unless that comes too late."""
@@ -210,26 +193,40 @@ class Life(Child):
             self.kill()
         elif not self.is_stopping:
             self.is_stopping = True
-            self._kill_at = trio.current_time() + spec.stop_seconds
-            for scope in self._graces:
-                scope.deadline = self._kill_at
+            self._kill_by(trio.current_time() + spec.stop_seconds)
             self._scope.cancel()
 
     def kill(self) -> None:
         """Cancel all that can be cancelled. A task that shields itself goes on, and so it may be reported."""
         self.is_stopping = self._brutal = True
-        self._kill_at = min(self._kill_at, trio.current_time())
+        if trio.current_time() < self._kill_at:
+            self._kill_by(trio.current_time())
         self._scope.cancel()
+
+    def _kill_by(self, at: float) -> None:
+        self._kill_at = at
+        self._stuck_at = at + STUCK_SECONDS
         for scope in self._graces:
-            scope.cancel()
+            scope.deadline = at
+        for scope in self._patiences:
+            scope.deadline = self._stuck_at
 
     async def wait_gone(self, report_stuck: ReportStuck) -> None:
-        """Wait until the child has ended, and report it as often as it should have long ago."""
+        """Wait until the child has ended, and report it as often as it should have long ago.
+
+        Once for each time, however many wait.
+        """
         while self.exit_reason is None:
-            with trio.move_on_at(max(self._kill_at, trio.current_time()) + STUCK_SECONDS) as patience:
-                await self._gone.wait()
-            if patience.cancelled_caught and self._task is not None:
-                report_stuck(trio.current_time() - self._kill_at, self._task)
+            with trio.CancelScope(deadline=self._stuck_at) as patience:
+                self._patiences = (*self._patiences, patience)
+                try:
+                    await self._gone.wait()
+                finally:
+                    self._patiences = tuple(other for other in self._patiences if other is not patience)
+            now = trio.current_time()
+            if self._task is not None and now >= self._stuck_at:
+                self._stuck_at = now + STUCK_SECONDS
+                report_stuck(now - self._kill_at, self._task)
 
 
 @trio.lowlevel.disable_ki_protection

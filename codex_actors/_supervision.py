@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from types import UnionType
-from typing import Literal, assert_never, cast
+from typing import Literal, TypeGuard, assert_never, cast
 
 from codex_actors._data import Data
 from codex_actors.errors import RestartLimitError, SpecError
@@ -124,6 +124,18 @@ def reason_of(error: Exception) -> ExitReason:
         return ExitReason(kind=ExitKind.CRASH, error=error)
     terms = (leaf.term for leaf in leaves if isinstance(leaf, Shutdown))
     return ExitReason(kind=ExitKind.SHUTDOWN, term=next(terms, None), error=error)
+
+
+def is_ignored(error: BaseException | None) -> bool:
+    """Whether what kept a child from starting is its wish not to run."""
+    return isinstance(error, Exception) and all(isinstance(leaf, Ignore) for leaf in _leaves(error))
+
+
+def is_crash(error: BaseException | None) -> TypeGuard[BaseException]:
+    """Whether what kept a child from starting is more than a word to its supervisor."""
+    if not isinstance(error, Exception):
+        return error is not None
+    return not all(isinstance(leaf, Ignore | Shutdown) for leaf in _leaves(error))
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

@@ -7,7 +7,8 @@
 # - Nobody waits for exits: the task of a child that has ended goes on to do what its end asks for. In a
 #   `Supervisor` it takes its turn with the callers for that, so that everything happens one after another,
 #   as in OTP. In a `DynamicSupervisor` nothing has to wait for anything else.
-# - What ends a supervisor early is noted in `_error`, never raised in the nursery: no groups.
+# - What ends a supervisor is noted in `_ending`, never raised in the nursery: no groups.
+# - Ctrl-C strikes where the main task waits, shielded or not: what must be waited for is waited for again.
 
 import contextvars
 import math
@@ -24,6 +25,7 @@ from msgspec.structs import replace
 
 from codex_actors._child import Child, ChildStatus, Life
 from codex_actors._data import Data
+from codex_actors._ending import Ending, ends_program
 from codex_actors._nursery import open_private_nursery
 from codex_actors._reports import Reporter, shown
 from codex_actors._supervision import (
@@ -32,7 +34,6 @@ from codex_actors._supervision import (
     ChildSpec,
     ChildType,
     ExitReason,
-    Ignore,
     Restart,
     RestartWindow,
     Shutdown,
@@ -40,7 +41,9 @@ from codex_actors._supervision import (
     SupervisorFlags,
     check_child_specs,
     check_max_children,
+    is_crash,
     is_expected,
+    is_ignored,
     is_reported,
     must_restart,
     shuts_down,
@@ -56,6 +59,7 @@ from codex_actors.errors import (
     MaxChildrenError,
     NoSupervisorError,
     RestartLimitError,
+    StartTimeoutError,
 )
 
 
@@ -158,7 +162,10 @@ class _Host(ABC):
         # Taken for everything that has to wait for its turn.
         self._turn: AbstractAsyncContextManager[object] = nullcontext()
         self._nursery: trio.Nursery | None = None
-        self._error: BaseException | None = None
+        self._lives: dict[Life, _Slot] = {}
+        self._ending = Ending()
+        self._status: ChildStatus[Never] | None = None
+        self._escalate = self._end
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}, {len(self._slots)} children>"
@@ -209,28 +216,40 @@ class _Host(ABC):
             children: What to start, in this order.
             status: Its own, if it is a supervisor's child: when that one kills it, it kills.
         """
+        self._status, theirs = status, None
         try:
             async with open_private_nursery() as nursery:
                 self._nursery = nursery
                 try:
                     await self._start_all(children)
                     yield
+                except BaseException as error:
+                    theirs = error
+                    raise
                 finally:
-                    self._end(None)
-                    await self._stop(status)
+                    self._end(theirs)
+                    await self._stop()
         except BaseException as error:
-            if self._error is None or not _outranks(self._error, error):
+            if theirs is None:  # Ctrl-C, in the nursery's own wait
+                self._ending.meet(theirs := error)
+            if self._ending.error is None or self._ending.error is theirs:
                 raise
-        if self._error is not None:
-            raise self._error
+        finally:
+            ours, self._ending, theirs = self._ending.error, Ending(), None  # an exception holds its frames
+        if ours is not None:
+            raise ours
 
     def _end(self, error: BaseException | None) -> None:
         """Let the supervisor end, and its block raise `error`; does not wait for it."""
-        if error is not None and (self._error is None or _outranks(error, self._error)):
-            self._error = error
+        if error is not None:
+            self._ending.meet(error)
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
             self._nursery = None
+        if self._ending.is_urgent:
+            self._kill()
+        if error is not None and self._status is not None and ends_program(error):
+            self._status.escalate(error)
 
     def _open_nursery(self) -> trio.Nursery:
         if self._nursery is None:
@@ -247,21 +266,34 @@ class _Host(ABC):
                     self._report.start_error(spec, error)
                     raise ChildStartError(spec.id) from error
 
-    async def _stop(self, status: ChildStatus[Never] | None) -> None:
+    async def _stop(self) -> None:
         try:
-            with status.grace() if status else trio.CancelScope(shield=True):
-                await trio.lowlevel.checkpoint_if_cancelled()  # a supervisor that is killed kills
-                await self._stop_in_order()
+            with self._status.grace() if self._status else trio.CancelScope(shield=True):
+                await self._insist(self._stop_all)
         finally:
             self._kill()
             with trio.CancelScope(shield=True):
-                for slot in list(self._slots.values()):
-                    await self._wait_gone(slot)
+                await self._insist(self._wait_all_gone)
+
+    async def _insist(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for an end that must come. Ctrl-C, which strikes where the main task waits, keeps nobody."""
+        while True:
+            try:
+                return await wait()
+            except KeyboardInterrupt as error:
+                self._end(error)
+
+    async def _stop_all(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # a supervisor that is killed kills
+        await self._stop_in_order()
+
+    async def _wait_all_gone(self) -> None:
+        for life, slot in list(self._lives.items()):
+            await life.wait_gone(partial(self._report.stuck, slot.spec))
 
     def _kill(self) -> None:
-        for slot in self._slots.values():
-            for life in slot.lives():
-                life.kill()
+        for life in self._lives:
+            life.kill()
 
     @abstractmethod
     async def _stop_in_order(self) -> None:
@@ -281,6 +313,7 @@ class _Host(ABC):
             del self._slots[key]
             raise
 
+    @trio.lowlevel.enable_ki_protection
     async def _start(self, slot: _Slot) -> Life | None:
         """Begin a life and wait until it is ready; None is that it was not to be.
 
@@ -288,13 +321,15 @@ class _Host(ABC):
         """
         nursery, spec = self._open_nursery(), slot.spec
         life = slot.starting = Life(spec.id, slot.key)
+        status = ChildStatus[Never](life, self._escalate)
         try:
-            body = spec.start(*self._arguments, *spec.args, task_status=ChildStatus(life))
+            body = spec.start(*self._arguments, *spec.args, task_status=status)
+            self._lives[life] = slot
             slot.context.run(lambda: nursery.start_soon(self._live, slot, life, body, name=shown(spec.id)))
-            await life.wait_started(spec, partial(self._report.stuck, spec))
-            if not life.is_started:
-                raise NoSupervisorError(self.name)
-        except Ignore:
+            await self._wait_started(life, spec)
+        except Exception as error:
+            if not is_ignored(error):
+                raise
             self._lose(slot)
             return None
         finally:
@@ -305,17 +340,50 @@ class _Host(ABC):
             nursery.start_soon(self._see_out, slot, life, life.exit_reason)
         return life
 
+    async def _wait_started(self, life: Life, spec: ChildSpec) -> None:
+        """Wait until a child is ready; being cancelled stops it, and waits until it is gone."""
+        try:
+            in_time = await life.wait_answer(spec.start_seconds)
+        except BaseException as reason:  # also Ctrl-C, which strikes where the main task waits
+            if isinstance(reason, KeyboardInterrupt):
+                self._end(reason)
+            await self._abandon(life, spec)
+            # As in any nursery, a crash is worse than being cancelled; but a word to the supervisor is none.
+            if isinstance(reason, trio.Cancelled) and is_crash(life.error):
+                raise life.error from None
+            raise
+        if not in_time:
+            await self._abandon(life, spec)
+            if not ends_program(life.error):
+                raise StartTimeoutError(spec.id, spec.start_seconds) from life.error
+        self._check_started(life)
+
+    def _check_started(self, life: Life) -> None:
+        """Raise what kept a child that has answered from starting."""
+        is_late = life.exit_reason is not None and self._nursery is None  # nobody would see it out
+        if life.error is not None and (not life.is_started or (is_late and ends_program(life.error))):
+            raise life.error
+        if is_late or (not life.is_started and life.is_stopping):
+            raise NoSupervisorError(self.name) from life.error
+        if not life.is_started:
+            raise RuntimeError("child exited without calling task_status.started()")
+
+    async def _abandon(self, life: Life, spec: ChildSpec) -> None:
+        life.ask_to_stop(spec)
+        with trio.CancelScope(shield=True):
+            await self._insist(partial(life.wait_gone, partial(self._report.stuck, spec)))
+
+    @trio.lowlevel.enable_ki_protection
     async def _live(self, slot: _Slot, life: Life, body: Awaitable[object]) -> None:
         reason = await life.run(body)
+        del self._lives[life]
         if slot.life is life:  # else it is for whoever waits for its start
             await self._see_out(slot, life, reason)
 
     async def _see_out(self, slot: _Slot, life: Life, reason: ExitReason) -> None:
         """Do what the end of a child that had started asks for."""
-        if life.error is not None and not isinstance(life.error, Exception):  # such as SystemExit
+        if ends_program(life.error):
             self._lose(slot)
-            if self._nursery is None:  # for the second time: whoever is at the keyboard means it
-                self._kill()
             self._end(life.error)
         elif slot.life is life and life.is_stopping:
             self._lay_to_rest(slot, reason)
@@ -415,7 +483,7 @@ class _Host(ABC):
         except trio.Cancelled:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and tried again
-            if not self._has(slot):  # stopped meanwhile
+            if not self._has(slot) or self._nursery is None:  # stopped meanwhile
                 return True
             self._report.start_error(slot.spec, error)
             slot.is_restarting, slot.error = True, error
@@ -482,6 +550,7 @@ class Supervisor(_Host):
             significant=significant,
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def start_child(self, spec: ChildSpec) -> Child | None:
         """Add a child and start it.
 
@@ -506,6 +575,7 @@ class Supervisor(_Host):
                 raise AlreadyPresentError(spec.id)
             return await self._start_new(spec.id, spec)
 
+    @trio.lowlevel.enable_ki_protection
     async def terminate_child(self, child_id: Hashable) -> None:
         """Stop a child, with the time that its spec gives it; does nothing if it does not run.
 
@@ -518,6 +588,7 @@ class Supervisor(_Host):
         async with self._turn:
             await self._stop_child(self._find(child_id))
 
+    @trio.lowlevel.enable_ki_protection
     async def restart_child(self, child_id: Hashable) -> Child | None:
         """Start a child that does not run; this is no restart that counts.
 
@@ -535,6 +606,7 @@ class Supervisor(_Host):
         async with self._turn:
             return await self._start(self._find_down(child_id))
 
+    @trio.lowlevel.enable_ki_protection
     async def delete_child(self, child_id: Hashable) -> None:
         """Forget a child that does not run.
 
@@ -639,6 +711,7 @@ class DynamicSupervisor(_Host):
             significant=significant,
         )
 
+    @trio.lowlevel.enable_ki_protection
     async def start_child(self, spec: ChildSpec) -> Child | None:
         """Start a child. Starts do not wait for each other.
 
@@ -658,6 +731,7 @@ class DynamicSupervisor(_Host):
             raise MaxChildrenError(self._max_children)
         return await self._start_new(next(self._keys), spec)
 
+    @trio.lowlevel.enable_ki_protection
     async def terminate_child(self, child: Child) -> None:
         """Stop a child, with the time that its spec gives it, and forget it.
 
@@ -706,7 +780,7 @@ async def open_supervisor(
     """Open a supervisor and start its children, each when the one before it is ready.
 
     Leaving the block stops them, the last one first, each with the time that its spec gives it. Being
-    cancelled does the same, and so does Ctrl-C; a second Ctrl-C kills them. If the supervisor shuts down
+    cancelled does the same, and so does Ctrl-C; the second Ctrl-C kills them. If the supervisor shuts down
     by itself (`AutoShutdown`), what is in the block is cancelled, and the block is left quietly.
 
     Args:
@@ -718,7 +792,8 @@ async def open_supervisor(
     Raises:
         SpecError: A spec or a flag cannot work as it is; nothing was started.
         ChildStartError: A child did not start; those before it were stopped.
-        RestartLimitError: The supervisor gave up; what is in the block was cancelled.
+        RestartLimitError: The supervisor gave up; what is in the block was cancelled. If that raised
+            something else, this is in its context.
     """
     children, checked = tuple(children), SupervisorFlags(**flags)
     check_child_specs(children, checked.auto_shutdown)
@@ -750,7 +825,8 @@ async def open_dynamic_supervisor(
 
     Raises:
         SpecError: A flag cannot work as it is.
-        RestartLimitError: The supervisor gave up; what is in the block was cancelled.
+        RestartLimitError: The supervisor gave up; what is in the block was cancelled. If that raised
+            something else, this is in its context.
     """
     supervisor = DynamicSupervisor(
         name, SupervisorFlags(strategy=Strategy.ONE_FOR_ONE, **flags), max_children, extra_arguments
@@ -768,8 +844,3 @@ async def _run_supervisor(
         task_status.started(supervisor)
         await trio.sleep_forever()
     raise Shutdown  # it has shut down by itself
-
-
-def _outranks(ours: BaseException, theirs: BaseException) -> bool:
-    """Which of two exceptions is to leave: one that ends the program, else one that is not just Cancelled."""
-    return not isinstance(ours, Exception) or isinstance(theirs, trio.Cancelled)

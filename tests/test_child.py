@@ -1,12 +1,19 @@
 """One life of a child."""
 
+import math
+from collections.abc import Awaitable
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from codex_actors._supervision import ChildSpec, ExitKind
+from codex_actors._child import STUCK_SECONDS, ChildStatus
+from codex_actors._supervision import ChildSpec, ExitKind, Ignore
 from codex_actors.errors import StartTimeoutError
-from tests.otp.puppets import TEMPORARY, Crash, open_supervisor
+from tests.otp.conftest import logs, puppets
+from tests.otp.puppets import TEMPORARY, Crash, open_dynamic_supervisor, open_supervisor
+
+__all__ = ["logs", "puppets"]  # fixtures
 
 
 async def test_whoever_holds_a_child_can_wait_for_its_end_and_learn_why(autojump_clock):
@@ -129,3 +136,70 @@ async def test_a_child_whose_start_is_given_up_has_its_time_to_clean_up(autojump
         assert log == ["cleaned up"]
         assert trio.current_time() == 1 + 5
         assert top.which_children() == []
+
+
+async def test_a_child_that_is_killed_while_it_had_all_the_time_is_reported_as_stuck(
+    autojump_clock, puppets, logs
+):
+    async def end_all(*, task_status: ChildStatus[None]) -> None:
+        task_status.started()
+        for _ in range(2):  # as when Ctrl-C strikes in its code, and again
+            await trio.sleep(1)
+            task_status.escalate(KeyboardInterrupt())
+
+    deaf = puppets.spec("deaf", on_stop="shielded", shutdown=math.inf)
+    with pytest.raises(KeyboardInterrupt):
+        async with open_supervisor([ChildSpec(id="x", start=end_all, shutdown=60), deaf]):
+            await trio.sleep_forever()
+    stuck = [entry for entry in logs if entry["event"] == "supervisor.stuck"]
+    assert [entry["waited_seconds"] for entry in stuck[:2]] == [STUCK_SECONDS, 2 * STUCK_SECONDS]
+
+
+@pytest.mark.parametrize("opened", [open_supervisor, open_dynamic_supervisor])
+async def test_a_stuck_child_is_reported_once_each_time_however_many_wait_for_it(
+    autojump_clock, puppets, logs, opened
+):
+    async with trio.open_nursery() as nursery, opened() as top:
+        child = await top.start_child(puppets.spec("a", on_stop="shielded", shutdown="brutal_kill"))
+        for _ in range(2):
+            nursery.start_soon(top.terminate_child, "a" if opened is open_supervisor else child)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.deadline = 12
+    stuck = [entry for entry in logs if entry["event"] == "supervisor.stuck"]
+    assert [entry["waited_seconds"] for entry in stuck[:3]] == [STUCK_SECONDS * n for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("opened", [open_supervisor, open_dynamic_supervisor])
+async def test_a_nursery_of_the_childs_own_hides_no_ignore(autojump_clock, opened):
+    async def child(*, task_status: ChildStatus[None]) -> None:
+        async with trio.open_nursery():
+            raise Ignore
+
+    async with opened() as top:
+        assert await top.start_child(ChildSpec(id="a", start=child)) is None
+
+
+async def test_a_wish_not_to_run_beside_a_crash_is_a_failed_start(autojump_clock):
+    async def child(*, task_status: ChildStatus[None]) -> None:
+        raise ExceptionGroup("both", [Ignore(), Crash()])
+
+    async with open_supervisor() as top:
+        with pytest.raises(ExceptionGroup, match="both"):
+            await top.start_child(ChildSpec(id="a", start=child))
+
+
+async def test_ctrl_c_spares_the_steps_of_supervision_but_not_those_of_a_child(autojump_clock):
+    protected = dict[str, bool]()
+
+    async def child(*, task_status: ChildStatus[None]) -> None:
+        protected["child"] = trio.lowlevel.currently_ki_protected()
+        task_status.started()
+        await trio.sleep_forever()
+
+    def start(*, task_status: ChildStatus[None]) -> Awaitable[None]:
+        protected["start"] = trio.lowlevel.currently_ki_protected()
+        return child(task_status=task_status)
+
+    async with open_supervisor() as top:
+        await top.start_child(ChildSpec(id="a", start=start))
+    assert protected == {"start": True, "child": False}

@@ -20,7 +20,7 @@ LAYERS = {
     "data": {"_data", "_lazy", "_toml", "errors", "events", "items", "options", "results"},
     "decisions": {"_failures", "_nursery", "_protocol", "_supervision"},
     "transport": {"_locks", "_process", "backends"},
-    "supervisor": {"_child", "_reports", "_supervisor"},
+    "supervisor": {"_child", "_ending", "_reports", "_supervisor"},
     "actor": {"_runner", "_turn", "_usage"},
     "API": {"_codex", "_thread"},
     "front door": {"__init__"},

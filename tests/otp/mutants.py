@@ -22,9 +22,10 @@ import trio
 from trio.testing import MockClock
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("_supervision", "_child", "_reports", "_supervisor")
+ROOMS = ("_supervision", "_ending", "_child", "_reports", "_supervisor")
 TESTS = (
     *("tests/test_supervision", "tests/test_supervisor", "tests/test_child", "tests/test_reports"),
+    "tests/test_ending",
     *("tests/otp/test_supervisor_suite", "tests/otp/test_elixir_supervisor"),
     *("tests/otp/test_elixir_dynamic_supervisor", "tests/otp/test_trio_rows"),
 )
@@ -57,7 +58,7 @@ class Mutant(NamedTuple):
         return source.replace(self.right, self.wrong)
 
 
-DECIDES, CHILD, REPORTS, SUPERVISES = ROOMS
+DECIDES, ENDING, CHILD, REPORTS, SUPERVISES = ROOMS
 
 MUTANTS = [
     # ---- the budget
@@ -165,8 +166,8 @@ MUTANTS = [
     Mutant(
         "SystemExit is a crash",
         SUPERVISES,
-        "if life.error is not None and not isinstance(life.error, Exception):",
-        "if False:",
+        "if ends_program(life.error):\n            self._lose",
+        "if False:\n            self._lose",
         "ends_the_program",
     ),
     # ---- who goes down with whom
@@ -287,8 +288,8 @@ MUTANTS = [
     Mutant(
         "being cancelled reaches all children at once",
         CHILD,
-        "self._scope = trio.CancelScope(shield=True, deadline",
-        "self._scope = trio.CancelScope(deadline",
+        "self._scope = trio.CancelScope(shield=True)",
+        "self._scope = trio.CancelScope()",
         "being_cancelled_stops",
     ),
     Mutant(
@@ -301,15 +302,15 @@ MUTANTS = [
     Mutant(
         "nobody is ever killed",
         CHILD,
-        "self._kill_at = trio.current_time() + spec.stop_seconds",
-        "self._kill_at = math.inf",
+        "self._kill_by(trio.current_time() + spec.stop_seconds)",
+        "self._kill_by(math.inf)",
         "not_stop_in_time",
     ),
     Mutant(
         "work under grace that began before is not cut",
         CHILD,
-        "                scope.deadline = self._kill_at",
-        "                pass",
+        "            scope.deadline = at\n",
+        "            pass\n",
         "work_that_is_going_on",
     ),
     Mutant(
@@ -342,17 +343,74 @@ MUTANTS = [
     ),
     Mutant(
         "who gives up hides what the user raised",
-        SUPERVISES,
-        "return not isinstance(ours, Exception) or isinstance(theirs, trio.Cancelled)",
-        "return True",
+        ENDING,
+        "return 1  # it only",
+        "return 3  # it only",
         "what_the_user_raises",
     ),
     Mutant(
         "a stuck child is waited for in silence",
         CHILD,
-        "if patience.cancelled_caught and self._task is not None:",
+        "if self._task is not None and now >= self._stuck_at:",
         "if False:",
         "cannot_be_killed",
+    ),
+    # ---- Ctrl-C, and what else ends the program
+    Mutant(
+        "the first Ctrl-C while children stop kills",
+        ENDING,
+        "return len(self._interrupts) > 1",
+        "return len(self._interrupts) > 0",
+        "noted_and_the_second_kills",
+    ),
+    Mutant(
+        "no Ctrl-C ever kills",
+        SUPERVISES,
+        "if self._ending.is_urgent:",
+        "if False:",
+        "noted_and_the_second_kills",
+    ),
+    Mutant(
+        "Ctrl-C breaks off the stop of children",
+        SUPERVISES,
+        "            except KeyboardInterrupt as error:\n                self._end(error)",
+        "            except KeyboardInterrupt as error:\n                return self._end(error)",
+        "noted_and_the_second_kills",
+    ),
+    Mutant(
+        "Ctrl-C while a child starts does not count",
+        SUPERVISES,
+        "if isinstance(reason, KeyboardInterrupt):",
+        "if False:",
+        "while_a_child_starts_gives_it_its_time",
+    ),
+    Mutant(
+        "Ctrl-C in a child's code is not passed on before all has stopped",
+        SUPERVISES,
+        "self._status.escalate(error)",
+        "pass",
+        "the_second_one_kills_all_of_it",
+    ),
+    Mutant(
+        "of two errors that end the program the last leaves",
+        ENDING,
+        "_gravity(error) > _gravity(first)",
+        "_gravity(error) >= _gravity(first)",
+        "the_first_leaves",
+    ),
+    Mutant(
+        "a group with Ctrl-C in it is another Ctrl-C",
+        ENDING,
+        "for leaf in _leaves(error) if isinstance(leaf, KeyboardInterrupt)",
+        "for leaf in [error] if ends_program(leaf)",
+        "nursery_of_the_blocks_own",
+    ),
+    Mutant(
+        "a quick child is seen out by a supervisor that is gone",
+        SUPERVISES,
+        "is_late = life.exit_reason is not None and self._nursery is None",
+        "is_late = False",
+        "quick_child_that_meets",
     ),
     # ---- auto_shutdown
     Mutant(
@@ -394,16 +452,16 @@ MUTANTS = [
     ),
     Mutant(
         "a child that is not ready in time is not stopped",
-        CHILD,
-        "        if time.cancelled_caught:\n            await self._abandon(spec, report_stuck)\n",
-        "        if time.cancelled_caught:\n",
+        SUPERVISES,
+        "        if not in_time:\n            await self._abandon(life, spec)\n",
+        "        if not in_time:\n",
         "not_ready_in_time",
     ),
     Mutant(
         "a child whose starter was cancelled goes on",
-        CHILD,
-        "waits\n            await self._abandon(spec, report_stuck)",
-        "waits\n            pass",
+        SUPERVISES,
+        "                self._end(reason)\n            await self._abandon(life, spec)",
+        "                self._end(reason)",
         "leaves_nothing_of_the_child",
     ),
     Mutant(
@@ -473,14 +531,14 @@ MUTANTS = [
 ]
 
 
-def plant(mutant: Mutant) -> None:
-    """Import supervision anew, with a bug."""
+def plant(mutant: Mutant, source: str) -> None:
+    """Import supervision anew, with a bug in the source of one room."""
     rooms = tuple(f"codex_actors.{room}" for room in ROOMS)
     for name in [name for name in sys.modules if name.startswith((*rooms, "tests."))]:
         del sys.modules[name]
     name = f"codex_actors.{mutant.room}"
     module = sys.modules[name] = ModuleType(name)
-    exec(compile(mutant.source(), f"{mutant.room} with a bug", "exec"), module.__dict__)
+    exec(compile(source, f"{mutant.room} with a bug", "exec"), module.__dict__)
 
 
 def find_tests(part_of_name: str) -> Iterator[Callable[..., Any]]:
@@ -528,18 +586,19 @@ def run(test: Callable[..., Any]) -> None:
 
 def verdict(mutant: Mutant) -> str:
     """What the tests say of a bug: ``green``, ``red`` or ``no such test``."""
+    source = mutant.source()  # out here: a bug that cannot be planted is no bug that was seen
     pid = os.fork()
     if pid == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what trio has to say of a program that breaks
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         signal.alarm(WAIT_SECONDS)
-        os._exit(_run_all(mutant))
+        os._exit(_run_all(mutant, source))
     _, status = os.waitpid(pid, 0)
     return {0: "green", 2: "no such test"}.get(os.waitstatus_to_exitcode(status), "red")
 
 
-def _run_all(mutant: Mutant) -> int:
-    plant(mutant)
+def _run_all(mutant: Mutant, source: str) -> int:
+    plant(mutant, source)
     tests = list(find_tests(mutant.seen_by))
     try:
         for test in tests:

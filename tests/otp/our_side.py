@@ -106,7 +106,7 @@ class _Status(ChildStatus[Any]):
     """The status of a child that is a supervisor; it tells the play who that is."""
 
     def __init__(self, play: "_Play", path: str, status: ChildStatus[Any]) -> None:
-        super().__init__(status._life)
+        super().__init__(status._life, status._escalate)
         self._play, self._path = play, path
 
     def started(self, value: Any = None) -> None:

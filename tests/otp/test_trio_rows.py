@@ -30,6 +30,7 @@ from tests.otp.puppets import (
     reported,
     running,
 )
+from tests.schedule import seed_scheduler
 
 
 @case("TRIO", "outer cancel, ordered")
@@ -185,31 +186,6 @@ async def test_what_ends_the_program_passes_through_all_supervisors(autojump_clo
     assert reported(logs) == []
 
 
-async def test_what_ends_the_program_while_it_ends_kills_the_rest(autojump_clock, puppets):
-    inner = Supervisor.child_spec(
-        "inner", [puppets.spec("b", on_stop=60, shutdown=90), puppets.spec("c", on_stop=60, shutdown=90)]
-    )
-    with pytest.raises(SystemExit):
-        async with (
-            open_supervisor([puppets.spec("a", on_stop=60, shutdown=90), inner]) as top,
-            trio.open_nursery(),
-        ):
-            exits = ChildSpec(id="x", start=exits_when_stopped)
-            await pids(top)["inner"].value.start_child(exits)
-    assert trio.current_time() == 1
-    assert sorted(puppets.log[3:]) == ["-a", "-b", "-c"]
-
-
-async def exits_when_stopped(*, task_status):
-    task_status.started()
-    try:
-        await trio.sleep_forever()
-    finally:
-        with task_status.grace():
-            await trio.sleep(1)
-        raise SystemExit(3)
-
-
 @pytest.mark.parametrize("life", ["first", "second"])
 async def test_what_ends_the_program_in_a_start_is_no_failed_start(autojump_clock, puppets, life, logs):
     puppets.starts["b"] = [SystemExit(3)] if life == "first" else [None, SystemExit(3)]
@@ -307,8 +283,8 @@ async def test_a_child_that_says_started_after_it_was_stopped_has_not_started(au
     async def late(*, task_status):
         with trio.CancelScope(shield=True):
             await trio.sleep(2)
-        task_status.started()
-        await trio.sleep_forever()
+            task_status.started()
+            await trio.sleep(2)
 
     async def start(top):
         with pytest.raises(errors.NoSupervisorError):
@@ -661,3 +637,33 @@ async def test_math_inf_is_no_time_that_passes(autojump_clock, puppets):
     async with open_supervisor([puppets.spec("a", shutdown=math.inf, on_stop=10**6)]):
         pass
     assert trio.current_time() == 10**6
+
+
+async def start_quick(top: Supervisor | DynamicSupervisor, answers: list[str]) -> None:
+    async def quick(*, task_status):
+        task_status.started()
+
+    try:
+        await top.start_child(ChildSpec(id="quick", start=quick, restart=TEMPORARY))
+    except errors.NoSupervisorError:
+        answers.append("none")
+    else:
+        answers.append("started")
+
+
+@pytest.mark.parametrize("opened", [open_supervisor, open_dynamic_supervisor])
+def test_a_quick_child_that_meets_a_supervisor_that_ends_finds_none(opened):
+    async def story(checkpoints: int) -> list[str]:
+        answers: list[str] = []
+        async with trio.open_nursery() as nursery, opened() as top:
+            nursery.start_soon(start_quick, top, answers)
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+        return answers
+
+    seen = set[str]()
+    for seed, checkpoints in itertools.product(range(10), range(6)):
+        seed_scheduler(seed)
+        [answer] = trio.run(story, checkpoints)
+        seen.add(answer)
+    assert seen == {"none", "started"}
