@@ -1,53 +1,19 @@
 """Everything in the README that can be run runs as it stands, with a scripted model."""
 
-import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
-from codex_actors.testing import CodexHome, ModelServer, Scenario, Step, http_error, message, on, shell
+from codex_actors.testing import CodexHome, ModelServer, Step, http_error, message, on, shell
+from tests.integration.reader import Reader, blocks
 
 README = Path(__file__).parents[2] / "README.md"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
-
-
-FIRST, STREAMED, REFUSED, TESTED = blocks("python")
-COMMANDS = next(block for block in blocks("sh") if block.startswith("codex-actors run"))
+FIRST, STREAMED, REFUSED, TESTED = (it.text for it in blocks(README) if it.language == "python")
+COMMANDS = next(it.text for it in blocks(README) if it.text.startswith("codex-actors run"))
 USED_UP = http_error(429, "limit", type="usage_limit_reached", plan_type="plus", resets_at=1_893_456_000)
-
-
-class Reader:
-    """Somebody who does what the README says, in a git repository, with `codex` on their PATH.
-
-    Args:
-        model: What answers them.
-        home: Their CODEX_HOME.
-        codex: The real Codex.
-        workspace: Their repository.
-    """
-
-    def __init__(self, model: Scenario, home: CodexHome, codex: Path, workspace: Path) -> None:
-        self.model = model
-        self.workspace = workspace
-        ours = f"{codex.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.env = {**os.environ, **home.environment, "HOME": str(home.path), "PATH": ours}
-
-    async def run(self, *command: str) -> str:
-        """Run a command and return what it wrote."""
-        with trio.fail_after(60):
-            done = await trio.run_process(command, cwd=self.workspace, env=self.env, capture_stdout=True)
-        return done.stdout.decode()
-
-    async def run_program(self, program: str) -> str:
-        """Run a Python program and return what it wrote."""
-        return await self.run(sys.executable, "-c", program)
 
 
 @pytest.fixture
