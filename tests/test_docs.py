@@ -149,15 +149,21 @@ def test_log_events_are_found_in_source():
     }
 
 
+def prose(page: Path) -> str:
+    """What a page says, without the code in it."""
+    return re.sub(r"^```.*?^```$|`[^`\n]+`", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
 def anchors(page: Path) -> list[str]:
     """What GitHub calls the headings of a page."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_leads_somewhere(page: Path):
-    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", prose(page)):
         linked = page.parent / target if target else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
@@ -165,7 +171,7 @@ def test_every_link_leads_somewhere(page: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_address_of_another_site_can_be_one(page: Path):
-    for address in re.findall(r"\]\((https?:[^)\s]*)\)", page.read_text()):
+    for address in re.findall(r"\]\((https?:[^)\s]*)\)", prose(page)):
         parts = urlsplit(address)
         assert parts.scheme == "https", address
         assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z]+", parts.netloc), address
