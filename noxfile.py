@@ -16,7 +16,7 @@ TESTS, LINT, TYPES, DOCS = (
 )
 
 # What reads Codex and what asks it is pure, and decides every outcome: there, each branch is tested.
-FULLY_COVERED = ("_data", "_protocol", "_supervision", "errors", "events", "items", "options")
+FULLY_COVERED = ("_data", "_protocol", "_supervision", "errors", "events", "items", "options", "telemetry")
 
 
 @nox.session
@@ -80,7 +80,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into build/docs; a link, an anchor or a name that leads nowhere is an error."""
-    install(session, "-e", ".[testing]", *DOCS)
+    install(session, "-e", ".[opentelemetry,testing]", *DOCS)
     session.run("sphinx-build", "--fresh-env", "--fail-on-warning", "--quiet", "docs", "build/docs")
     session.log("The start page is build/docs/index.html")
 

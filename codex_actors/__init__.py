@@ -10,19 +10,20 @@ Every turn ends in an outcome you can trust, and leaves nothing behind::
 What keeps tasks running, with Codex or without, is `open_supervisor` and `open_dynamic_supervisor`.
 
 What Codex says is in `codex_actors.events` and `codex_actors.items`, what can go wrong in
-`codex_actors.errors`, what can be asked in `codex_actors.options`, and a scripted model for your own
-tests in `codex_actors.testing`.
+`codex_actors.errors`, what can be asked in `codex_actors.options`, what one can listen to in
+`codex_actors.telemetry`, and a scripted model for your own tests in `codex_actors.testing`.
 """
 
 # Lowest layer first; a file imports only from its own and from those before it (tests/test_layers.py):
 #   data        _data, _lazy, _toml, errors, events, items, options, results   what is said and asked
 #   decisions   _failures, _nursery, _protocol, _supervision   bytes to an outcome, an exit to a restart
+#   telemetry   telemetry   who hears of what happens
 #   transport   _locks, _process, backends/   how Codex is started, read and stopped
 #   supervisor  _child, _ending, _reports, _supervisor   tasks that restart tasks
-#   actor       _runner, _turn, _usage   one task per turn
+#   actor       _runner, _span, _turn, _usage   one task per turn
 #   API         _codex, _thread   what users hold
 #   front door  __init__   the public names
-#   edge        __main__, cli/, testing/   may know everything
+#   edge        __main__, cli/, integrations/, testing/   may know everything
 
 import typing
 
@@ -74,6 +75,7 @@ if typing.TYPE_CHECKING:
         UncommittedChanges,
     )
     from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
+    from codex_actors.telemetry import Telemetry
 
 __all__ = [
     "AutoShutdown",
@@ -107,6 +109,7 @@ __all__ = [
     "Strategy",
     "Supervisor",
     "SupervisorFlags",
+    "Telemetry",
     "Text",
     "Thread",
     "ThreadName",
@@ -171,6 +174,7 @@ if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
                 "UncommittedChanges",
             ),
             "results": ("PartialResult", "SideEffects", "Timings", "TurnResult", "TurnUsage"),
+            "telemetry": ("Telemetry",),
         },
-        modules=("backends", "errors", "events", "items", "options", "results"),
+        modules=("backends", "errors", "events", "items", "options", "results", "telemetry"),
     )

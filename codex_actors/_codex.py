@@ -16,6 +16,7 @@ from codex_actors.backends import Backend, ForkThread, NewThread, ResumeThread, 
 from codex_actors.backends._home import absolute_cwd
 from codex_actors.backends.exec import ExecBackend
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, check_thread_id
+from codex_actors.telemetry import Telemetry
 
 _DEFAULTS = CodexOptions()
 _THREAD_DEFAULTS = ThreadOptions()
@@ -30,11 +31,19 @@ class Codex:
     Args:
         options: What holds for every turn.
         backend: The way to reach Codex; None is a ``codex exec`` process for each turn.
+        telemetry: Who hears of what it does; None is structlog alone.
     """
 
-    def __init__(self, options: CodexOptions | None = None, *, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        options: CodexOptions | None = None,
+        *,
+        backend: Backend | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         check_kind(options, "options", CodexOptions, NoneType)
-        self._runner = TurnRunner(options or _DEFAULTS, backend or ExecBackend())
+        check_kind(telemetry, "telemetry", Telemetry, NoneType)
+        self._runner = TurnRunner(options or _DEFAULTS, backend or ExecBackend(), telemetry or Telemetry())
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -55,6 +64,7 @@ class Codex:
         options: CodexOptions | None = None,
         *,
         backend: Backend | None = None,
+        telemetry: Telemetry | None = None,
         restart: Restart = Restart.PERMANENT,
         significant: bool = False,
     ) -> ChildSpec:
@@ -66,17 +76,19 @@ class Codex:
             child_id: The id among its siblings.
             options: As for `Codex`.
             backend: As for `Codex`.
+            telemetry: As for `Codex`.
             restart: As in `ChildSpec`. What a turn did is never done again, whatever is restarted.
             significant: As in `ChildSpec`.
 
         Raises:
-            OptionError: The options are none.
+            OptionError: The options or the telemetry are none.
         """
         check_kind(options, "options", CodexOptions, NoneType)
+        check_kind(telemetry, "telemetry", Telemetry, NoneType)
         return ChildSpec(
             id=child_id,
             start=Codex._be_child,
-            args=(options, backend),
+            args=(options, backend, telemetry),
             restart=restart,
             shutdown=math.inf,
             type=ChildType.SUPERVISOR,
@@ -137,9 +149,13 @@ class Codex:
 
     @staticmethod
     async def _be_child(
-        options: CodexOptions | None, backend: Backend | None, *, task_status: ChildStatus["Codex"]
+        options: CodexOptions | None,
+        backend: Backend | None,
+        telemetry: Telemetry | None,
+        *,
+        task_status: ChildStatus["Codex"],
     ) -> None:
-        codex = Codex(options, backend=backend)
+        codex = Codex(options, backend=backend, telemetry=telemetry)
         async with codex._runner.open(task_status):
             task_status.started(codex)
             await trio.sleep_forever()

@@ -70,6 +70,17 @@ def _failure_class(reason: str, http_status: int | None) -> type[errors.TurnFail
     return errors.TurnFailedError
 
 
+_RETRY = re.compile(r"^Reconnecting\.\.\. (?:(\d+)/(\d+)|waiting for network)")
+
+
+def retry_count(notice: str) -> tuple[int | None, int | None] | None:
+    """Which attempt of how many a notice announces; both None if Codex does not count, None if it is none."""
+    found = _RETRY.match(notice)
+    if found is None:
+        return None
+    return (int(found[1]), int(found[2])) if found[1] else (None, None)
+
+
 def waits_for_network(notice: str) -> bool:
     """Whether a notice says that the model service cannot be reached, for which Codex waits without end."""
     return "waiting for network" in notice

@@ -213,6 +213,7 @@ class TurnState:
         self._items: deque[Item] = deque(maxlen=keep_items)
         self._in_progress: set[str] = set()
         self._notices: deque[str] = deque(maxlen=MAX_NOTICES)
+        self._notice_count = 0
         self._final_response = ""
         self._unknown_events = 0
         self._noise_lines = 0
@@ -231,6 +232,11 @@ class TurnState:
     def waiting_for_network(self) -> bool:
         """Whether the last thing Codex said is that it cannot reach the model service."""
         return isinstance(self._last, Error) and waits_for_network(self._last.message)
+
+    @property
+    def oddities(self) -> int:
+        """How many events a turn that goes well does not have, which are notices, unknown ones and noise."""
+        return self._notice_count + self._unknown_events + self._noise_lines
 
     def apply(self, events: Sequence[Event]) -> None:  # noqa: C901 - one case per kind of event
         """Take events in the order they came."""
@@ -253,6 +259,7 @@ class TurnState:
                     self._turn_started = True
                 case Error(message=message):
                     self._notices.append(message)
+                    self._notice_count += 1
                 case Unknown():
                     self._unknown_events += 1
                 case Noise():

@@ -16,7 +16,7 @@ from codex_actors import errors
 from codex_actors._child import ChildStatus
 from codex_actors._data import Data
 from codex_actors._locks import ThreadLocks
-from codex_actors._protocol import TurnState
+from codex_actors._span import ToldState, TurnSpan
 from codex_actors._supervision import ChildSpec, Restart, SupervisorFlags
 from codex_actors._supervisor import DynamicSupervisor, Supervisor
 from codex_actors._turn import Turn, TurnActor
@@ -32,6 +32,7 @@ from codex_actors.errors import NoSupervisorError
 from codex_actors.events import Event, Usage
 from codex_actors.options import CodexOptions, LastThread, ThreadName, ThreadOptions, TurnOptions
 from codex_actors.results import TurnResult, TurnUsage
+from codex_actors.telemetry import Telemetry
 
 
 class ThreadState:
@@ -81,12 +82,14 @@ class TurnRunner:
     Args:
         options: The runtime's options.
         backend: The way to Codex.
+        telemetry: Who hears of turns.
     """
 
-    def __init__(self, options: CodexOptions, backend: Backend) -> None:
+    def __init__(self, options: CodexOptions, backend: Backend, telemetry: Telemetry) -> None:
         self._root: Supervisor | None = None
         self._options = options
         self._backend = backend
+        self._telemetry = telemetry
         self._codex_home = find_home(options, os.environ)
         self._home_is_named = "CODEX_HOME" in environment(options, os.environ)
         self._locks = ThreadLocks(
@@ -160,7 +163,6 @@ class TurnRunner:
             RuntimeClosedError: The runtime is not open.
             ThreadBusyError: The thread was not free in time.
         """
-        self._check_codex_home()
         actor = TurnActor()
         turn = ChildSpec(
             id="turn",
@@ -187,10 +189,13 @@ class TurnRunner:
         self, actor: TurnActor, thread: ThreadState, question: Question, *, task_status: ChildStatus[None]
     ) -> None:
         task_status.started()
+        span = TurnSpan(self._telemetry, thread.thread_id, actor.scope.cancel)
         try:
+            span.start(question.prompt, thread.options.model)
+            self._check_codex_home()
             with actor.scope:
                 async with self._locks.hold(thread.lock, lambda: thread.thread_id) as held:
-                    actor.outcome = await self._run_turn(actor, thread, question, held)
+                    actor.outcome = await self._run_turn(actor, thread, question, held, span)
         except errors.CodexError as exc:
             # It says all there is to say. The frames it came through have prompts and keys in their locals,
             # and some show those with a traceback.
@@ -198,9 +203,10 @@ class TurnRunner:
         except Exception as exc:  # noqa: BLE001 - also a bug of ours is the holder's to see, not the runtime's
             actor.outcome = exc
         finally:  # after the thread is free: whoever gets the outcome may ask again at once
-            actor.finish()
+            outcome = actor.finish()
             if actor.state is not None:
-                self._counts["completed" if isinstance(actor.outcome, TurnResult) else "failed"] += 1
+                self._counts["completed" if isinstance(outcome, TurnResult) else "failed"] += 1
+            span.end(outcome)
 
     def _check_codex_home(self) -> None:
         if not self._codex_home.exists() and not self._home_is_named:
@@ -214,9 +220,10 @@ class TurnRunner:
         raise errors.CodexHomeError(str(self._codex_home), problem)
 
     async def _run_turn(
-        self, actor: TurnActor, thread: ThreadState, question: Question, held: ExitStack
+        self, actor: TurnActor, thread: ThreadState, question: Question, held: ExitStack, span: TurnSpan
     ) -> TurnResult:
-        state = TurnState(
+        state = ToldState(
+            span,
             review=isinstance(thread.start, ReviewChanges),
             keep_items=question.keep_items,
         )
@@ -235,6 +242,8 @@ class TurnRunner:
             codex=self._options,
             thread=thread.options,
             turn=question.options,
+            emit=span.emit,
+            trace_context=span.trace_context(),
         )
         self._counts["started"] += 1
         actor.begin(state)

@@ -134,13 +134,13 @@ class TurnActor:
         while self.state and self.state.ended and await self.next_batch() is not None:
             pass
 
-    def finish(self) -> None:
+    def finish(self) -> TurnResult | Exception:
         """Let the holder see the outcome, now that nothing of the turn lives any more."""
-        if self.outcome is None:
-            self.outcome = self._cut_short()
+        self.outcome = self.outcome or self._cut_short()
         self._send.close()
         self._begun.set()
         self.gone.set()
+        return self.outcome
 
     def _cut_short(self) -> TurnResult | Exception:
         """What became of a turn that was cancelled."""

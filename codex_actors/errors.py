@@ -44,8 +44,8 @@
     ├── RuntimeClosedError                the caller: the runtime is not open
     └── TurnRunningError                  the caller: the turn has no result yet
 
-Every error has a `category` (``config``, ``process``, ``communication`` or ``turn``) and says whether
-repeating the same call may help (`retryable`). What the message says is in attributes too.
+Every error has a `CodexError.category` (``config``, ``process``, ``communication`` or ``turn``) and says
+whether repeating the same call may help (`CodexError.retryable`). What the message says is in attributes too.
 """
 
 import signal

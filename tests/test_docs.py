@@ -18,8 +18,10 @@ import codex_actors
 from codex_actors import errors, options
 from codex_actors.backends._binary import MINIMUM_VERSION
 from codex_actors.options import Deadlines
+from codex_actors.telemetry import _LOGGED, TurnEvent, _fields
 from tests import options_page
 from tests.test_failures import FAILURES
+from tests.test_telemetry import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
@@ -138,7 +140,12 @@ def test_every_log_event_stands_in_the_docs_with_its_level_and_fields():
         for row in rows("reference/log-events.md")[2:]
     }
     source = [ast.parse(file.read_text()) for file in (ROOT / "codex_actors").rglob("*.py")]
-    assert documented == {event for module in source for event in log_events(module)}
+    told = {
+        (name, level, frozenset(_fields(event)))
+        for event in EXAMPLES
+        for level, name in [_LOGGED[event.name]]
+    }
+    assert documented == told | {event for module in source for event in log_events(module)}
 
 
 def test_log_events_are_found_in_source():
@@ -147,6 +154,16 @@ def test_log_events_are_found_in_source():
         ("supervisor.progress", "debug", frozenset({"supervisor", "started"})),
         ("supervisor.failed", "error", frozenset({"supervisor", "reason", "traceback"})),
     }
+
+
+def test_every_telemetry_event_stands_in_the_docs_with_its_name_and_fields():
+    table = [row for row in rows("reference/telemetry.md")[2:] if len(row) == 4]
+    documented = {row[1].strip("`"): (row[0], row[2]) for row in table}
+    assert documented.keys() == {type(event).__name__ for event in EXAMPLES}
+    for event in EXAMPLES:
+        own = [name for name in event.__struct_fields__ if name not in TurnEvent.__struct_fields__]
+        expected = (f"`{event.name}`".replace("'", '"'), ", ".join(f"`{name}`" for name in own))
+        assert documented[type(event).__name__] == expected
 
 
 def prose(page: Path) -> str:

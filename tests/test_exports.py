@@ -95,7 +95,9 @@ def test_a_name_is_loaded_when_it_is_used():
     assert set(loaded_by("import codex_actors; codex_actors.Codex; from codex_actors import Thread")) >= HEAVY
 
 
-@pytest.mark.parametrize("module", ["backends", "errors", "events", "items", "options", "results"])
+@pytest.mark.parametrize(
+    "module", ["backends", "errors", "events", "items", "options", "results", "telemetry"]
+)
 def test_a_public_module_is_there_without_an_import_of_its_own(module: str):
     assert f"codex_actors.{module}" in loaded_by(f"import codex_actors; codex_actors.{module}.__name__")
     assert getattr(codex_actors, module) is importlib.import_module(f"codex_actors.{module}")

@@ -19,12 +19,13 @@ PACKAGE = Path(codex_actors.__file__).parent
 LAYERS = {
     "data": {"_data", "_lazy", "_toml", "errors", "events", "items", "options", "results"},
     "decisions": {"_failures", "_nursery", "_protocol", "_supervision"},
+    "telemetry": {"telemetry"},
     "transport": {"_locks", "_process", "backends"},
     "supervisor": {"_child", "_ending", "_reports", "_supervisor"},
-    "actor": {"_runner", "_turn", "_usage"},
+    "actor": {"_runner", "_span", "_turn", "_usage"},
     "API": {"_codex", "_thread"},
     "front door": {"__init__"},
-    "edge": {"__main__", "cli", "testing"},
+    "edge": {"__main__", "cli", "integrations", "testing"},
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 
@@ -37,6 +38,7 @@ NOT_FOR_DECIDING = {"asyncio", "os", "pathlib", "random", "select", "selectors",
 CORE = {"msgspec", "structlog", "trio", *sys.stdlib_module_names}
 EXTRAS = {
     "cli": {"rich"},
+    "integrations/opentelemetry.py": {"opentelemetry"},
     "testing": {"h11"},
     "testing/pytest_plugin.py": {"pytest"},
 }
@@ -95,6 +97,8 @@ def _wrong_import(path: str, room: str, module: str) -> str | None:
 
 def _wrong_room(room: str, imported: str) -> str | None:
     imported = imported if imported in RANK else "__init__"  # `from codex_actors import Codex`
+    if imported == "integrations":
+        return "imports an integration, which is for users to do"
     if RANK[imported] > RANK[room]:
         return f"imports {imported}, which is a layer above it"
     return None
@@ -155,6 +159,11 @@ def test_the_copies_of_the_table_are_true(copy: Path, row: str):
             "_codex.py",
             "def late():\n import codex_actors.testing",
             "imports testing, which is a layer above it",
+        ),
+        (
+            "cli/demo.py",
+            "import codex_actors.integrations.opentelemetry",
+            "imports an integration, which is for users to do",
         ),
         ("_protocol.py", "import trio", "imports trio, but only decides"),
         ("_supervision.py", "from time import monotonic", "imports time, but only decides"),

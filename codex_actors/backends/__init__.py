@@ -14,6 +14,7 @@ from codex_actors._protocol import TurnState
 from codex_actors.events import Event
 from codex_actors.options import CodexOptions, ReviewTarget, ThreadOptions, TurnOptions
 from codex_actors.results import TurnResult
+from codex_actors.telemetry import Handler, TraceContext
 
 __all__ = [
     "Backend",
@@ -74,6 +75,9 @@ class TurnRequest(Data, frozen=True, kw_only=True):
         codex: The runtime's options.
         thread: The thread's options.
         turn: The turn's own options.
+        emit: Takes what telemetry is to hear of the turn, besides its start, its end and what its state
+            takes: events of the turn's process, such as `telemetry.ProcessSpawned`.
+        trace_context: Where the turn belongs in somebody's trace, for Codex to continue it; None if nowhere.
     """
 
     _private: ClassVar = frozenset({"prompt"})
@@ -84,6 +88,8 @@ class TurnRequest(Data, frozen=True, kw_only=True):
     codex: CodexOptions
     thread: ThreadOptions
     turn: TurnOptions
+    emit: Handler = id
+    trace_context: TraceContext | None = None
 
 
 class Backend(Protocol):

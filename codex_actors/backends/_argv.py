@@ -123,7 +123,7 @@ def build_command(
     config, typed = _toml.table(request.codex.config), _typed_config(request)
     layers = (*config_files, config, *_parsed(request.codex.config_overrides))
     keys = _CODEX_KEYS | _provider_keys(layers)
-    env = _Environment(environment(request.codex, host, keys), keys)
+    env = _Environment({**environment(request.codex, host, keys), **_trace(request)}, keys)
     config = env.conceal(config, "CodexOptions.config")
     typed = {**env.conceal(typed, "ThreadOptions"), **env.kept_from_commands(layers)}
     argv = (
@@ -168,6 +168,15 @@ def environment(
         place.name: str(value) for _, place, value in _placed(codex) if isinstance(place, Env) and place.name
     }
     return {**inherited, **codex.env, **named}
+
+
+def _trace(request: TurnRequest) -> dict[str, str]:
+    """The variables by which Codex continues somebody's trace, unless they are set by hand."""
+    place = request.trace_context
+    if place is None or "TRACEPARENT" in request.codex.env:
+        return {}
+    # Both, always: a state that was inherited belongs to another trace.
+    return {"TRACEPARENT": place.traceparent, "TRACESTATE": place.tracestate}
 
 
 def total_limit() -> int:

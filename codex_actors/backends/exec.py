@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 import trio
 
-from codex_actors import errors
+from codex_actors import errors, telemetry
 from codex_actors._nursery import open_private_nursery
 from codex_actors._process import Process, open_anonymous_file, open_process
 from codex_actors._protocol import Ending, LineDecoder, TurnState
@@ -115,6 +115,7 @@ class _ExecActor:
                 interrupt_seconds=self._deadlines.interrupt_seconds,
                 kill_seconds=self._deadlines.kill_seconds,
             ) as self._process:
+                self._request.emit(telemetry.ProcessSpawned(pid=self._process.pid))
                 await self._attend(self._process)
 
     def _command(self, codex_path: str, schema_fd: int | None) -> Command:
@@ -237,6 +238,8 @@ class _ExecActor:
             dropped_events=self._dropped_events,
             all_heard=self._process is None or (undisturbed and returncode in _ORDERLY),
         )
+        if self._process is not None:
+            self._request.emit(telemetry.ProcessStopped(pid=self._process.pid, returncode=returncode))
 
     def outcome(self) -> TurnResult:
         """What became of the turn, now that its process is gone."""
