@@ -110,10 +110,21 @@ class ChildCounts(Data, frozen=True, kw_only=True):
     workers: int
 
 
-class _Slot:
-    """A child through all its lives. Without a `life` it is down; `restarting`, it will have a new one."""
+class _Retry:
+    """A child that is to be restarted, from the moment on that this is clear."""
 
-    __slots__ = ("context", "error", "is_restarting", "key", "life", "spec", "starting")
+    __slots__ = ("is_allowed", "seconds", "slot")
+
+    def __init__(self, slot: "_Slot") -> None:
+        self.slot = slot
+        self.seconds = 0.0
+        self.is_allowed = False
+
+
+class _Slot:
+    """A child through all its lives. Without a `life` it is down; with a `retry`, it will have a new one."""
+
+    __slots__ = ("context", "error", "key", "life", "retry", "spec", "starting")
 
     def __init__(self, key: Hashable, spec: ChildSpec) -> None:
         self.key = key
@@ -122,8 +133,12 @@ class _Slot:
         self.context = contextvars.copy_context()
         self.life: Life | None = None
         self.starting: Life | None = None
-        self.is_restarting = False
+        self.retry: _Retry | None = None
         self.error: Exception | None = None
+
+    @property
+    def is_restarting(self) -> bool:
+        return self.retry is not None
 
     @property
     def running(self) -> Life | None:
@@ -135,6 +150,12 @@ class _Slot:
     def counts_as_alive(self) -> bool:
         return self.life is not None or self.starting is not None or self.is_restarting
 
+    def fail(self, error: Exception | None) -> _Retry:
+        """Note what it ended or failed to start with, and that it is to be restarted."""
+        self.error = error
+        self.retry = _Retry(self)
+        return self.retry
+
     def lives(self) -> Iterator[Life]:
         """What has to end before the supervisor can, the youngest first."""
         return (life for life in (self.starting, self.running) if life is not None)
@@ -142,8 +163,7 @@ class _Slot:
     def adopt(self, life: Life) -> None:
         """Take a life that has started for the child's."""
         self.life = life
-        self.is_restarting = False
-        self.error = None
+        self.retry = self.error = None
         if self.spec.restart is Restart.TEMPORARY:  # there will be no other life: let go of what began it
             self.context = contextvars.Context()
             self.spec = replace(self.spec, args=())
@@ -156,6 +176,7 @@ class _Host(ABC):
         self.name = name
         self._flags = flags
         self._window = RestartWindow(flags.max_restarts, flags.max_seconds)
+        self._dice = random.Random()  # noqa: S311 - nobody gains from guessing when a child starts again
         self._report = Reporter(name)
         self._slots: dict[Hashable, _Slot] = {}
         self._arguments: tuple[object, ...] = ()
@@ -398,7 +419,7 @@ class _Host(ABC):
 
     def _ask_to_stop(self, slot: _Slot) -> None:
         """Ask a child to stop, if it lives; it is not started again."""
-        was_restarting, slot.is_restarting = slot.is_restarting, False
+        was_restarting, slot.retry = slot.is_restarting, None
         for life in slot.lives():
             life.ask_to_stop(slot.spec)
         if was_restarting:
@@ -423,48 +444,54 @@ class _Host(ABC):
     async def _after_exit(self, slot: _Slot, life: Life, reason: ExitReason) -> None:
         """Restart the child, if it is to be. If a start fails, let others have their turn, then try again."""
         async with self._turn:
-            if slot.life is not life or self._nursery is None or not self._judge(slot, reason):
+            if slot.life is not life or self._nursery is None:
                 return
-            failed = slot if self._flags.backoff else await self._restart(slot)
-        while failed is not None:
-            await trio.sleep(self._delay())
+            retry = self._judge(slot, reason)
+            retry = await self._restart(retry) if retry else None
+        while retry is not None:
+            await trio.sleep(retry.seconds)
             async with self._turn:
-                failed = await self._restart(failed) if failed.is_restarting else None
+                is_due = retry.slot.retry is retry  # else it was stopped, and whatever came then is no matter
+                retry = await self._restart(retry) if is_due else None
 
-    def _judge(self, slot: _Slot, reason: ExitReason) -> bool:
-        """Note the end of a child that ended by itself; True is that it is to be restarted."""
+    def _judge(self, slot: _Slot, reason: ExitReason) -> _Retry | None:
+        """Note the end of a child that ended by itself; None is that it is not to be restarted."""
         spec = slot.spec
         if is_reported(spec.restart, reason):
             self._report.child_terminated(spec, reason)
         if must_restart(spec.restart, reason):
-            slot.is_restarting, slot.error = True, reason.error
-            return True
+            return slot.fail(reason.error)
         if isinstance(reason.error, RestartLimitError):
             self._report.child_gave_up(spec, reason)
         self._lose(slot)
         alive = (other.spec for other in self._slots.values() if other.counts_as_alive)
         if shuts_down(self._flags.auto_shutdown, spec, alive):
             self._end(None)
-        return False
-
-    def _delay(self) -> float:
-        backoff = self._flags.backoff
-        if backoff is None:
-            return 0.0
-        return backoff.delay(self._window.count(trio.current_time()), random.random())  # noqa: S311
-
-    async def _restart(self, slot: _Slot) -> _Slot | None:
-        """Restart a child, and those that its strategy takes down; returns the one whose start failed."""
-        if not self._window.allow(trio.current_time()):
-            self._give_up(slot)
-            return None
-        siblings = await self._take_down(slot)
-        for other in siblings:
-            if self._nursery is None or not await self._revive(other):
-                if other is not slot and slot.is_restarting:  # from now on it waits for the other one
-                    self._lose(slot)
-                return other
         return None
+
+    async def _restart(self, retry: _Retry) -> _Retry | None:
+        """Restart a child, and those that its strategy takes down; returns what is left to do later."""
+        if not retry.is_allowed:
+            if not self._allow(retry):
+                self._give_up(retry.slot)
+                return None
+            if self._flags.backoff:
+                return retry
+        for slot in await self._take_down(retry.slot):
+            failed = await self._revive(slot) if self._nursery else None
+            if failed is not None:
+                if slot is not retry.slot and retry.slot.is_restarting:  # from now on it waits for the other
+                    self._lose(retry.slot)
+                return failed
+        return None
+
+    def _allow(self, retry: _Retry) -> bool:
+        """Count a restart, and say how long to wait for it; False is that there is to be none."""
+        now = trio.current_time()
+        if self._flags.backoff:
+            retry.seconds = self._flags.backoff.delay(self._window.count(now), self._dice.random())
+        retry.is_allowed = self._window.allow(now)
+        return retry.is_allowed
 
     async def _take_down(self, slot: _Slot) -> list[_Slot]:
         """Stop those that go down with a child; returns all that are to be started for it, in order."""
@@ -476,21 +503,19 @@ class _Host(ABC):
         again = {slot.key, *(sibling.key for sibling in down)}
         return [other for key, other in self._slots.items() if key in again]  # the temporary ones are gone
 
-    async def _revive(self, slot: _Slot) -> bool:
-        """Begin another life; False if it did not start and should be tried again."""
+    async def _revive(self, slot: _Slot) -> _Retry | None:
+        """Begin another life; returns what is to be tried again if it did not start."""
         try:
             await self._start(slot)
         except trio.Cancelled:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and tried again
-            if not self._has(slot) or self._nursery is None:  # stopped meanwhile
-                return True
-            self._report.start_error(slot.spec, error)
-            slot.is_restarting, slot.error = True, error
-            return False
+            if self._has(slot) and self._nursery is not None:  # else it was stopped meanwhile
+                self._report.start_error(slot.spec, error)
+                return slot.fail(error)
         except BaseException as fatal:  # noqa: BLE001 - leaves by the block
             self._end(fatal)
-        return True
+        return None
 
     def _give_up(self, slot: _Slot) -> None:
         self._report.shutdown(slot.spec)
@@ -647,7 +672,7 @@ class Supervisor(_Host):
             await self._stop_child(slot)
 
     def _lose(self, slot: _Slot) -> None:
-        slot.life, slot.is_restarting = None, False
+        slot.life = slot.retry = None
         if slot.spec.restart is Restart.TEMPORARY and self._has(slot):
             del self._slots[slot.key]
 
@@ -768,7 +793,7 @@ class DynamicSupervisor(_Host):
             await self._wait_gone(slot)
 
     def _lose(self, slot: _Slot) -> None:
-        slot.life, slot.is_restarting = None, False
+        slot.life = slot.retry = None
         if self._has(slot):
             del self._slots[slot.key]
 

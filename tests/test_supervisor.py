@@ -1,6 +1,7 @@
 """Rules of OTP's that its own tests do not state, by their numbers in docs/explanation/supervision.md."""
 
 import contextvars
+import random
 import re
 import signal
 from pathlib import Path
@@ -299,8 +300,8 @@ async def test_the_supervisor_waits_between_restarts_if_it_is_told_to(autojump_c
                 await trio.sleep(0.5)
                 await wait_all_tasks_blocked()
                 assert puppets.log.count("+a") == before + 1
-            await trio.sleep(3)
-            await trio.sleep(1)
+            await trio.sleep_forever()
+    assert trio.current_time() == 1 + 2 + 3  # it gives up at once: nobody waits for what is not to be
     assert puppets.log[-1] == "-b"
 
 
@@ -313,6 +314,30 @@ async def test_a_wait_for_a_restart_is_over_when_the_child_is_stopped(autojump_c
         await trio.sleep(60)
         assert puppets.log == ["+a", "-a"]
     assert reported(logs) == [("child_terminated", "a", "crash: Crash")]
+
+
+async def test_a_wait_for_a_restart_ends_no_other_wait(autojump_clock, puppets):
+    backoff = Backoff(first_seconds=10, longest_seconds=99, jitter=0)
+    async with open_supervisor(puppets.specs("a"), backoff=backoff, max_seconds=99) as top:
+        await puppets.exit("a")
+        await trio.sleep(1)
+        await top.terminate_child("a")
+        await top.restart_child("a")
+        await trio.sleep(1)
+        await puppets.exit("a")
+        await trio.sleep(9)
+        assert pids(top) == {"a": "restarting"}  # at 11 s; the first wait was over at 10 s
+        await trio.sleep(12)
+        assert running(top) == ["a"]
+
+
+async def test_what_is_left_to_chance_throws_nobody_elses_dice(autojump_clock, puppets):
+    dice = random.getstate()
+    async with open_supervisor(puppets.specs("a"), backoff=Backoff(first_seconds=10, jitter=1)) as top:
+        await puppets.exit("a")
+        await trio.sleep(10)
+        assert running(top) == ["a"]
+    assert random.getstate() == dice
 
 
 MARK = contextvars.ContextVar("MARK", default="nobody")

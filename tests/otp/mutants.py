@@ -108,9 +108,8 @@ MUTANTS = [
     Mutant(
         "a restart that fails is not counted again",
         SUPERVISES,
-        "if not self._window.allow(trio.current_time()):",
-        "if isinstance(slot.error, Exception) and 'in start' not in str(slot.error)"
-        " and not self._window.allow(trio.current_time()):",
+        "retry.is_allowed = self._window.allow(now)",
+        "retry.is_allowed = 'in start' in str(retry.slot.error) or self._window.allow(now)",
         "a_restart_that_always_fails",
     ),
     Mutant(
@@ -224,10 +223,8 @@ MUTANTS = [
     Mutant(
         "rest_for_one tries again from the first child that fell",
         SUPERVISES,
-        "                    self._lose(slot)\n                return other",
-        "                    pass\n"
-        "                slot.is_restarting, other.is_restarting = True, other is slot\n"
-        "                return slot",
+        "                    self._lose(retry.slot)\n                return failed",
+        "                    slot.retry = None\n                return retry.slot.fail(slot.error)",
         "rest_for_one_tries_again",
     ),
     Mutant(
@@ -241,25 +238,39 @@ MUTANTS = [
     Mutant(
         "nobody gets a turn while a restart fails",
         SUPERVISES,
-        "failed = slot if self._flags.backoff else await self._restart(slot)",
-        "failed = slot\n"
-        "            while failed is not None:\n"
-        "                failed = await self._restart(failed)",
+        "retry = await self._restart(retry) if retry else None\n",
+        "while retry is not None:\n                retry = await self._restart(retry)\n",
         "while_a_restart_fails_for_ever",
     ),
     Mutant(
         "a child that is being restarted cannot be stopped",
         SUPERVISES,
-        "failed = await self._restart(failed) if failed.is_restarting else None",
-        "failed = await self._restart(failed)",
+        "retry = await self._restart(retry) if is_due else None",
+        "retry = await self._restart(retry)",
         "fails_for_ever_calls_are_answered",
     ),
     Mutant(
         "a child that is stopped while it is being restarted is reported a second time",
         SUPERVISES,
-        "was_restarting, slot.is_restarting = slot.is_restarting, False",
+        "was_restarting, slot.retry = slot.is_restarting, None",
         "was_restarting = False",
         "wait_for_a_restart_is_over",
+    ),
+    Mutant(
+        "a wait for a restart goes on for the next life",
+        SUPERVISES,
+        "is_due = retry.slot.retry is retry",
+        "is_due = retry.slot.is_restarting",
+        "ends_no_other_wait",
+    ),
+    Mutant(
+        "a supervisor waits before it sees that it has to give up",
+        SUPERVISES,
+        "            if not self._allow(retry):\n                self._give_up(retry.slot)",
+        "            if not self._allow(retry):\n"
+        "                await trio.sleep(retry.seconds)\n"
+        "                self._give_up(retry.slot)",
+        "waits_between_restarts",
     ),
     # ---- the end
     Mutant(
