@@ -2,6 +2,7 @@
 # those may be the user's prompts. docs/explanation/supervision.md lists the events.
 
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -51,8 +52,7 @@ class Reporter:
 
     def start_error(self, spec: ChildSpec, error: Exception) -> None:
         """A child did not start."""
-        name = type(error).__name__
-        self._say("error", "start_error", reason=name, offender=_offender(spec), traceback=_Traceback(error))
+        self._say_error("error", "start_error", error, reason=type(error).__name__, offender=_offender(spec))
 
     def shutdown(self, spec: ChildSpec) -> None:
         """The supervisor gives up."""
@@ -72,8 +72,20 @@ class Reporter:
         )
 
     def _say_exit(self, level: str, context: str, spec: ChildSpec, reason: ExitReason) -> None:
-        crash = {"traceback": _Traceback(reason.error)} if reason.abnormal and reason.error else {}
-        self._say(level, context, reason=_described(reason), offender=_offender(spec), **crash)
+        about = {"reason": _described(reason), "offender": _offender(spec)}
+        if reason.abnormal and reason.error:
+            self._say_error(level, context, reason.error, **about)
+        else:
+            self._say(level, context, **about)
+
+    def _say_error(self, level: str, context: str, error: Exception, **fields: object) -> None:
+        text = _Traceback(error)
+        kept = weakref.ref(text)
+        self._say(level, context, traceback=text, **fields)
+        del text
+        if still := kept():  # somebody keeps it
+            with suppress(Exception):
+                still.let_go()
 
     def _say(self, level: str, context: str, **fields: object) -> None:
         if level == "debug" and not structlog.is_configured():
@@ -89,10 +101,19 @@ class _Traceback:
     No ``exc_info``, because structlog may show that with the values of all variables: the user's text.
     """
 
+    __slots__ = ("__weakref__", "_error", "_text")
+
     def __init__(self, error: Exception) -> None:
-        self._error = error
+        self._error: Exception | None = error
+        self._text = ""
+
+    def let_go(self) -> None:
+        """Keep the text only: an exception keeps all variables of the child."""
+        self._text, self._error = repr(self), None
 
     def __repr__(self) -> str:
+        if self._error is None:
+            return self._text
         text = "".join(traceback.format_exception(self._error))
         return text if len(text) <= MAX_TRACEBACK else f"({len(text)} characters) ...{text[-MAX_TRACEBACK:]}"
 

@@ -1,8 +1,10 @@
 """What a supervisor tells the log."""
 
+import gc
 import io
 import json
 import logging
+import weakref
 
 import pytest
 import structlog
@@ -72,3 +74,27 @@ async def test_a_broken_log_brings_nothing_down(written):
     structlog.configure(processors=[broken])
     await crash_once()
     assert written.getvalue() == ""
+
+
+async def test_a_report_that_somebody_keeps_holds_no_frames_of_the_child(autojump_clock):
+    class Big:
+        """Something that a child has in a variable."""
+
+    seen: list[weakref.ref[Big]] = []
+
+    async def fragile(*, task_status):
+        big = Big()
+        seen.append(weakref.ref(big))
+        task_status.started()
+        await trio.lowlevel.checkpoint()
+        raise Crash("an error")
+
+    with structlog.testing.capture_logs() as logs:
+        async with open_supervisor() as top:
+            await top.start_child(ChildSpec(id="a", start=fragile, restart=TEMPORARY))
+            await wait_all_tasks_blocked()
+    gc.collect()
+    assert seen[0]() is None
+    [entry] = [entry for entry in logs if entry["event"] == "supervisor.child_terminated"]
+    assert "Crash: an error" in repr(entry["traceback"])
+    assert "in fragile" in repr(entry["traceback"])
