@@ -16,7 +16,18 @@ TESTS, LINT, TYPES, DOCS = (
 )
 
 # What reads Codex and what asks it is pure, and decides every outcome: there, each branch is tested.
-FULLY_COVERED = ("_data", "_protocol", "_supervision", "errors", "events", "items", "options", "telemetry")
+FULLY_COVERED = (
+    "_data",
+    "_output",
+    "_protocol",
+    "_schema",
+    "_supervision",
+    "errors",
+    "events",
+    "items",
+    "options",
+    "telemetry",
+)
 
 
 @nox.session

@@ -16,7 +16,7 @@ What Codex says is in `codex_actors.events` and `codex_actors.items`, what can g
 
 # Lowest layer first; a file imports only from its own and from those before it (tests/test_layers.py):
 #   data        _data, _lazy, _toml, errors, events, items, options, results   what is said and asked
-#   decisions   _failures, _nursery, _protocol, _supervision   bytes to an outcome, an exit to a restart
+#   decisions   _failures, _nursery, _output, _protocol, _schema, _supervision   bytes to an outcome
 #   telemetry   telemetry   who hears of what happens
 #   transport   _locks, _process, backends/   how Codex is started, read and stopped
 #   supervisor  _child, _ending, _reports, _supervisor   tasks that restart tasks
@@ -56,7 +56,7 @@ if typing.TYPE_CHECKING:
         open_supervisor,
     )
     from codex_actors._thread import Thread
-    from codex_actors._turn import Turn
+    from codex_actors._turn import ParsedTurn, Turn
     from codex_actors.errors import CodexError
     from codex_actors.options import (
         BaseBranch,
@@ -74,7 +74,16 @@ if typing.TYPE_CHECKING:
         TurnOptions,
         UncommittedChanges,
     )
-    from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
+    from codex_actors.results import (
+        JsonTurnResult,
+        JsonValue,
+        ParsedTurnResult,
+        PartialResult,
+        SideEffects,
+        Timings,
+        TurnResult,
+        TurnUsage,
+    )
     from codex_actors.telemetry import Telemetry
 
 __all__ = [
@@ -99,8 +108,12 @@ __all__ = [
     "ExitReason",
     "HttpMcpServer",
     "Ignore",
+    "JsonTurnResult",
+    "JsonValue",
     "LastThread",
     "LocalImage",
+    "ParsedTurn",
+    "ParsedTurnResult",
     "PartialResult",
     "Restart",
     "Shutdown",
@@ -155,7 +168,7 @@ if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
                 "open_supervisor",
             ),
             "_thread": ("Thread",),
-            "_turn": ("Turn",),
+            "_turn": ("ParsedTurn", "Turn"),
             "errors": ("CodexError",),
             "options": (
                 "BaseBranch",
@@ -173,7 +186,16 @@ if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
                 "TurnOptions",
                 "UncommittedChanges",
             ),
-            "results": ("PartialResult", "SideEffects", "Timings", "TurnResult", "TurnUsage"),
+            "results": (
+                "JsonTurnResult",
+                "JsonValue",
+                "ParsedTurnResult",
+                "PartialResult",
+                "SideEffects",
+                "Timings",
+                "TurnResult",
+                "TurnUsage",
+            ),
             "telemetry": ("Telemetry",),
         },
         modules=("backends", "errors", "events", "items", "options", "results", "telemetry"),

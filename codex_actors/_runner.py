@@ -16,6 +16,7 @@ from codex_actors import errors
 from codex_actors._child import ChildStatus
 from codex_actors._data import Data
 from codex_actors._locks import ThreadLocks
+from codex_actors._output import Output, joined, read_only, repair_prompt
 from codex_actors._span import ToldState, TurnSpan
 from codex_actors._supervision import ChildSpec, Restart, SupervisorFlags
 from codex_actors._supervisor import DynamicSupervisor, Supervisor
@@ -55,9 +56,16 @@ class Question(Data, frozen=True, kw_only=True):
     _private: ClassVar = frozenset({"prompt"})
 
     prompt: str
-    images: tuple[str, ...]
+    images: tuple[str, ...] = ()
     options: TurnOptions
     keep_items: int | None
+    output: Output[object] | None = None
+    output_retries: int = 0
+    is_repair: bool = False
+
+    def repair(self, error: errors.InvalidOutputError) -> "Question":
+        """The question that asks only for the final response again."""
+        return msgspec.structs.replace(self, prompt=repair_prompt(error), images=(), is_repair=True)
 
 
 class CodexStatistics(Data, frozen=True, kw_only=True):
@@ -195,7 +203,7 @@ class TurnRunner:
             self._check_codex_home()
             with actor.scope:
                 async with self._locks.hold(thread.lock, lambda: thread.thread_id) as held:
-                    actor.outcome = await self._run_turn(actor, thread, question, held, span)
+                    actor.outcome = await self._answer(actor, thread, question, held, span)
         except errors.CodexError as exc:
             # It says all there is to say. The frames it came through have prompts and keys in their locals,
             # and some show those with a traceback.
@@ -219,6 +227,25 @@ class TurnRunner:
             return
         raise errors.CodexHomeError(str(self._codex_home), problem)
 
+    async def _answer(
+        self, actor: TurnActor, thread: ThreadState, question: Question, held: ExitStack, span: TurnSpan
+    ) -> TurnResult | errors.InvalidOutputError:
+        """Run a turn and read its final response; where that cannot be, have it repaired."""
+        result = await self._run_turn(actor, thread, question, held, span)
+        if question.output is None:
+            return result
+        read = question.output.read(result)
+        for _ in range(question.output_retries):
+            if isinstance(read, TurnResult):
+                break
+            actor.outcome = read  # what the turn has come to, should its repair be cut short
+            try:
+                repaired = await self._run_turn(actor, thread, question.repair(read), held, span)
+            except errors.CodexError as exc:
+                raise read from exc.with_traceback(None)
+            read = question.output.read(joined(read.result, repaired))
+        return read
+
     async def _run_turn(
         self, actor: TurnActor, thread: ThreadState, question: Question, held: ExitStack, span: TurnSpan
     ) -> TurnResult:
@@ -240,12 +267,13 @@ class TurnRunner:
             prompt=question.prompt,
             images=question.images,
             codex=self._options,
-            thread=thread.options,
+            thread=read_only(thread.options) if question.is_repair else thread.options,
             turn=question.options,
             emit=span.emit,
             trace_context=span.trace_context(),
         )
-        self._counts["started"] += 1
+        if not question.is_repair:
+            self._counts["started"] += 1
         actor.begin(state)
         used_before = self._usage.before(thread.start)
         try:

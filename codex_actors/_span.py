@@ -15,7 +15,7 @@ import trio
 from codex_actors import telemetry
 from codex_actors._failures import retry_count
 from codex_actors._protocol import TurnState
-from codex_actors.errors import CodexError, TurnError
+from codex_actors.errors import CodexError, InvalidOutputError, TurnError
 from codex_actors.events import Error, Event, ItemCompleted, Noise, Unknown
 from codex_actors.results import TurnResult
 from codex_actors.telemetry import Telemetry, TraceContext
@@ -117,6 +117,8 @@ def _exception(error: Exception, duration: float) -> telemetry.TurnException:
 def _reply(outcome: TurnResult | Exception) -> str:
     if isinstance(outcome, TurnError):
         return outcome.partial.final_response
+    if isinstance(outcome, InvalidOutputError):
+        return outcome.text
     return outcome.final_response if isinstance(outcome, TurnResult) else ""
 
 

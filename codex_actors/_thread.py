@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import NoneType
-from typing import get_args
+from typing import TypeVar, get_args, overload
+
+from msgspec.structs import replace
 
 from codex_actors import errors
+from codex_actors._output import Output, output_of_schema, output_of_type
 from codex_actors._runner import Question, ThreadState, TurnRunner
-from codex_actors._turn import Turn
+from codex_actors._turn import ParsedTurn, Turn
 from codex_actors.backends import ReviewChanges
 from codex_actors.options import (
     CustomReview,
@@ -22,7 +25,9 @@ from codex_actors.options import (
     forgetful,
     split_input,
 )
-from codex_actors.results import TurnResult
+from codex_actors.results import ParsedTurnResult, TurnResult
+
+_T = TypeVar("_T")
 
 # What a streamed turn's result keeps of its items: enough to see how it ended.
 _STREAMED_ITEMS = 32
@@ -52,7 +57,27 @@ class Thread:
         """What holds for every turn of the thread."""
         return self._state.options
 
-    async def run(self, input: Input, options: TurnOptions | None = None) -> TurnResult:  # noqa: A002 - Codex's word
+    @overload
+    async def run(
+        self,
+        input: Input,
+        options: TurnOptions | None = None,
+    ) -> TurnResult: ...
+    @overload
+    async def run(
+        self,
+        input: Input,
+        options: TurnOptions | None = None,
+        *,
+        output_type: type[_T],
+    ) -> ParsedTurnResult[_T]: ...
+    async def run(
+        self,
+        input: Input,  # noqa: A002 - Codex's word
+        options: TurnOptions | None = None,
+        *,
+        output_type: type[object] | None = None,
+    ) -> TurnResult:
         """Ask, wait for the turn to complete, and return what it came to, with all of its items.
 
         Cancelling interrupts Codex, gracefully first, and returns when nothing of the turn lives any more.
@@ -60,25 +85,46 @@ class Thread:
         Args:
             input: Text, or parts of text and local images.
             options: What holds for this turn only.
+            output_type: What the final response has to be: a dataclass, `msgspec.Struct`, TypedDict or
+                pydantic model. The result's `ParsedTurnResult.parsed` is an instance of it. None leaves it
+                text, or what `TurnOptions.output_schema` says, and then the result is a `JsonTurnResult`.
 
         Raises:
-            OptionError: The input or an option cannot work; nothing was started.
+            OptionError: The input, an option or the type cannot work; nothing was started.
             ThreadError: The thread is busy, unknown, or another one was started.
             SetupError: This machine or configuration cannot run Codex.
             TurnError: The turn did not complete; the error carries what it had done.
+            InvalidOutputError: The turn completed, and its final response is not what was asked for, even
+                after `TurnOptions.output_retries`.
         """
         try:
-            question = self._question(input, options, None)
+            question = self._question(input, options, None, output_type)
         finally:
             del input
         async with self._runner.open_turn(self._state, question) as turn:
             return await turn.wait_result()
 
+    @overload
+    def run_streamed(
+        self,
+        input: Input,
+        options: TurnOptions | None = None,
+    ) -> AbstractAsyncContextManager[Turn]: ...
+    @overload
+    def run_streamed(
+        self,
+        input: Input,
+        options: TurnOptions | None = None,
+        *,
+        output_type: type[_T],
+    ) -> AbstractAsyncContextManager[ParsedTurn[_T]]: ...
     @forgetful
     def run_streamed(
         self,
         input: Input,  # noqa: A002 - Codex's word
         options: TurnOptions | None = None,
+        *,
+        output_type: type[object] | None = None,
     ) -> AbstractAsyncContextManager[Turn]:
         """Ask and follow the turn: ``async with thread.run_streamed(...) as turn: async for event in turn``.
 
@@ -88,12 +134,14 @@ class Thread:
         Args:
             input: Text, or parts of text and local images.
             options: What holds for this turn only.
+            output_type: What the final response has to be, as for `run`; it is never asked for again.
 
         Raises:
-            OptionError: The input or an option cannot work; nothing was started.
+            OptionError: The input, an option or the type cannot work; nothing was started.
             ThreadBusyError: The thread is busy.
         """
-        return self._runner.open_turn(self._state, self._question(input, options, _STREAMED_ITEMS))
+        question = self._question(input, options, _STREAMED_ITEMS, output_type)
+        return self._runner.open_turn(self._state, question)
 
     async def review(self, target: ReviewTarget, options: TurnOptions | None = None) -> TurnResult:
         """Have code reviewed, with this thread's options; the findings are the final response.
@@ -149,17 +197,48 @@ class Thread:
         return self._runner.open_turn(own, question)
 
     @forgetful
-    def _question(self, given: Input, options: TurnOptions | None, keep_items: int | None) -> Question:
+    def _question(
+        self,
+        given: Input,
+        options: TurnOptions | None,
+        keep_items: int | None,
+        output_type: type[object] | None,
+    ) -> Question:
         _check_directories(self.options)
         check_kind(given, "input", str, Sequence)
         check_kind(options, "options", TurnOptions, NoneType)
         prompt, images = split_input(given)
+        asked = options or _NO_OPTIONS
+        output = _output(asked, output_type)
         return Question(
             prompt=_checked_prompt(prompt),
             images=tuple(map(_checked_image, images)),
-            options=options or _NO_OPTIONS,
+            options=replace(asked, output_schema=output.strict_schema) if output else asked,
             keep_items=keep_items,
+            output=output,
+            output_retries=self._output_retries(asked, output, streamed=keep_items is not None),
         )
+
+    def _output_retries(self, options: TurnOptions, output: object, *, streamed: bool) -> int:
+        reasons = {
+            "has nothing to ask for again: there is neither `output_schema` nor `output_type`": not output,
+            "is for `run`: a streamed turn is never asked again": streamed,
+            "is not for ephemeral threads, which cannot be resumed": self.options.ephemeral,
+        }
+        against = [reason for reason, holds in reasons.items() if holds]
+        if against and options.output_retries:
+            raise errors.OptionError("TurnOptions.output_retries", against[0])
+        if options.output_retries is None:
+            return 0 if against else 1
+        return options.output_retries
+
+
+def _output(options: TurnOptions, output_type: type[object] | None) -> Output[object] | None:
+    if output_type is None:
+        return None if options.output_schema is None else output_of_schema(options.output_schema)
+    if options.output_schema is not None:
+        raise errors.OptionError("output_type", "cannot be given with `TurnOptions.output_schema`")
+    return output_of_type(output_type)
 
 
 def check_kind(value: object, field: str, *kinds: type) -> None:

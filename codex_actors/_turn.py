@@ -2,14 +2,16 @@
 # out. One hop through the channel costs twenty times a decode, so a hop carries a batch.
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Generic, Self, TypeVar, cast
 
 import trio
 
 from codex_actors import errors
 from codex_actors._protocol import TurnState
 from codex_actors.events import Event
-from codex_actors.results import TurnResult
+from codex_actors.results import ParsedTurnResult, TurnResult
+
+_T = TypeVar("_T")
 
 # A batch is what one read brought, at most 256 KiB of lines. Two let reading and taking overlap.
 _MAX_BATCHES = 2
@@ -92,6 +94,30 @@ class Turn:
         it hears of the interrupt has completed.
         """
         self._actor.interrupted.set()
+
+
+class ParsedTurn(Turn, Generic[_T]):
+    """A turn whose final response is to be an instance of a type; where it is none, the loop raises that."""
+
+    @property
+    def result(self) -> ParsedTurnResult[_T]:
+        """What the turn came to.
+
+        Raises:
+            InvalidOutputError: The turn completed, and its final response is not what was asked for.
+            CodexError: The turn did not complete; the same error that the loop raises.
+            TurnRunningError: The turn has not ended; take its events, or `wait_result`.
+        """
+        return cast("ParsedTurnResult[_T]", super().result)
+
+    async def wait_result(self) -> ParsedTurnResult[_T]:
+        """Let the remaining events go by and return the result.
+
+        Raises:
+            InvalidOutputError: The turn completed, and its final response is not what was asked for.
+            CodexError: The turn did not complete.
+        """
+        return cast("ParsedTurnResult[_T]", await super().wait_result())
 
 
 class TurnActor:

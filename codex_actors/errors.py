@@ -30,6 +30,7 @@
     │   ├── ErrorEventError               an error event, exit status 0 and no terminal event
     │   ├── TurnTimeoutError              a deadline of ours
     │   └── TurnInterruptedError          its holder interrupted or left it
+    ├── InvalidOutputError                the asker: a turn completed, but not with what was asked for
     ├── SupervisionError                  the supervisor's caller: it cannot do that
     │   ├── AlreadyStartedError           a child with this id runs
     │   ├── AlreadyPresentError           a child with this id is known, but does not run
@@ -54,7 +55,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from codex_actors.results import PartialResult
+    from codex_actors.results import PartialResult, TurnResult
 
 __all__ = [
     "AlreadyPresentError",
@@ -74,6 +75,7 @@ __all__ = [
     "ContextWindowExceededError",
     "ErrorEventError",
     "IncompleteResponseError",
+    "InvalidOutputError",
     "InvalidRequestError",
     "MaxChildrenError",
     "ModelNotFoundError",
@@ -484,6 +486,32 @@ class TurnTimeoutError(TurnError):
 
 class TurnInterruptedError(TurnError):
     """The turn's holder called `Turn.interrupt` or left its block; the thread can be resumed."""
+
+
+class InvalidOutputError(CodexError):
+    """A turn completed with a final response that is not what `output_type` or `output_schema` asked for.
+
+    Where it was to be asked for again and that turn did not complete, its error is the ``__cause__``.
+
+    Attributes:
+        problem: What is wrong with the response, without quoting it.
+        path: Where in it, as in ``$.tests[0].name``; ``$`` is all of it.
+        result: What the turn came to, over all its attempts.
+    """
+
+    category: ClassVar[Category] = "turn"
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, problem: str, *, path: str, result: "TurnResult") -> None:
+        super().__init__(f"the final response is not what was asked for: {problem}")
+        self.problem = problem
+        self.path = path
+        self.result = result
+
+    @property
+    def text(self) -> str:
+        """The response as it came."""
+        return self.result.final_response
 
 
 class SupervisionError(CodexError):

@@ -547,7 +547,11 @@ class TurnOptions(Options, frozen=True, kw_only=True):
     """What holds for one turn.
 
     Attributes:
-        output_schema: A JSON Schema that the final response has to follow.
+        output_schema: A JSON Schema that the final response has to follow. It is sent in the strict form that
+            OpenAI wants: every object closed, every property required, and null where one may be missing.
+        output_retries: How often `Thread.run` may ask again, on the same thread and read-only, for a final
+            response that is not what `output_schema` or ``output_type`` says. None is once, and never for
+            ephemeral threads, which cannot be resumed.
         cyber_access_program: An experimental programme of OpenAI's; see `CYBER_ACCESS_PROGRAMS`.
         keep_raw: Whether every event keeps the line it was read from.
     """
@@ -555,10 +559,13 @@ class TurnOptions(Options, frozen=True, kw_only=True):
     _private: ClassVar[frozenset[str]] = frozenset({"output_schema"})
 
     output_schema: Annotated[Mapping[str, object] | None, Flag("--output-schema")] = None
+    output_retries: Annotated[int | None, Ours()] = None
     cyber_access_program: Annotated[str | None, Flag("--cyber-access-program")] = None
     keep_raw: Annotated[bool, Ours()] = False
 
     def _check(self) -> None:
+        if self.output_retries is not None and self.output_retries < 0:
+            raise self._error("output_retries", "must be at least 0")
         try:
             msgspec.json.encode(self.output_schema)
         except (TypeError, ValueError, OverflowError, RecursionError):

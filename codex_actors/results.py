@@ -1,13 +1,27 @@
 """What a turn came to."""
 
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 from codex_actors._data import Data
 from codex_actors.events import Usage
 from codex_actors.items import Item
 
-__all__ = ["PartialResult", "SideEffects", "Timings", "TurnResult", "TurnUsage"]
+__all__ = [
+    "JsonTurnResult",
+    "JsonValue",
+    "ParsedTurnResult",
+    "PartialResult",
+    "SideEffects",
+    "Timings",
+    "TurnResult",
+    "TurnUsage",
+]
+
+JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+"""What JSON can hold, as Python has it."""
+
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 class SideEffects(Enum):
@@ -89,6 +103,25 @@ class TurnResult(_Outcome, frozen=True, kw_only=True):
     """
 
     thread_id: str
+
+
+class ParsedTurnResult(TurnResult, Generic[_T_co], frozen=True, kw_only=True):
+    """What a completed turn came to, with its final response as an instance of the type asked for.
+
+    Where the turn was asked again, `items`, `usage`, `timings` and what is counted are those of all its
+    attempts, and the rest is that of the last.
+
+    Attributes:
+        parsed: The final response, checked.
+    """
+
+    _private: ClassVar = frozenset({"final_response", "notices", "parsed"})
+
+    parsed: _T_co
+
+
+class JsonTurnResult(ParsedTurnResult[JsonValue], frozen=True, kw_only=True):
+    """What a turn with `TurnOptions.output_schema` came to; `parsed` is what the schema describes."""
 
 
 class PartialResult(_Outcome, frozen=True, kw_only=True):

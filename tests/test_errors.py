@@ -9,7 +9,7 @@ import pytest
 from codex_actors import errors
 from codex_actors.events import Usage
 from codex_actors.items import AgentMessage
-from codex_actors.results import PartialResult, TurnUsage
+from codex_actors.results import PartialResult, TurnResult, TurnUsage
 
 ALL = [getattr(errors, name) for name in errors.__all__ if name != "Category"]
 
@@ -38,9 +38,11 @@ ARGUMENTS = {
     "message": "a message",
     "minimum": "0.163.0",
     "partial": PARTIAL,
+    "path": "$.title",
     "problem": "a problem",
     "reason": "a reason",
     "resets_at": "noon",
+    "result": TurnResult(thread_id="a thread", final_response=CANARY),
     "returncode": -9,
     "searched": ("CodexOptions.codex_path", "PATH"),
     "seconds": 1.5,
@@ -100,7 +102,7 @@ def test_only_what_can_pass_by_itself_is_retryable():
         *("RateLimitError", "OverloadedError", "ConnectionLostError"),
         *("ProcessExitedError", "ProcessKilledError", "CodexPanickedError"),
         *("StreamTruncatedError", "ErrorEventError", "TurnTimeoutError"),
-        *("ResourceLimitError", "ThreadBusyError"),
+        *("ResourceLimitError", "ThreadBusyError", "InvalidOutputError"),
         *("ChildRestartingError", "MaxChildrenError"),
     }
 

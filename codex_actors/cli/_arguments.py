@@ -44,7 +44,9 @@ from codex_actors.options import (
 )
 
 # What a command line is no place for: secrets, and what has more than one value.
-_NOT_HERE = frozenset({"api_key", "config", "env", "deadlines", "mcp_servers", "output_schema", "keep_raw"})
+_NOT_HERE = frozenset(
+    {"api_key", "config", "env", "deadlines", "mcp_servers", "output_schema", "output_retries", "keep_raw"}
+)
 
 # Names besides, or instead of, the one that an option has in Codex or in the library.
 _NAMES: Mapping[str, tuple[str, ...]] = {

@@ -40,8 +40,10 @@ def result_line(outcome: TurnResult | errors.CodexError, *, began: bool) -> byte
         return _line({"type": "result", "outcome": "completed", **_done(outcome)})
     # An error keeps its facts in attributes, so whatever a new one brings is told too.
     facts = {name: value for name, value in vars(outcome).items() if not name.startswith("_")}
-    partial: PartialResult = facts.pop("partial", None) or _unseen(outcome, began=began)
-    ended = _exit(facts.pop("returncode", partial.returncode))
+    done: TurnResult | PartialResult = (
+        facts.pop("partial", None) or facts.pop("result", None) or _unseen(outcome, began=began)
+    )
+    ended = _exit(facts.pop("returncode", done.returncode))
     head = {
         "type": "result",
         "outcome": type(outcome).__name__,
@@ -49,7 +51,7 @@ def result_line(outcome: TurnResult | errors.CodexError, *, began: bool) -> byte
         "category": outcome.category,
         "retryable": outcome.retryable,
     }
-    return _line({**head, **_done(partial), **facts, **ended})
+    return _line({**head, **_done(done), **facts, **ended})
 
 
 def _unseen(error: errors.CodexError, *, began: bool) -> PartialResult:

@@ -13,7 +13,7 @@ from codex_actors.options import CodexOptions, Options, ThreadOptions, TurnOptio
 THREAD_ID = "01999999-1111-7222-8333-444444444444"
 
 # Not on the command line: what is secret, or has more than one value; `--config` reaches the latter.
-ABSENT = {"api_key", "config", "env", "mcp_servers", "deadlines"}
+ABSENT = {"api_key", "config", "env", "mcp_servers", "deadlines", "output_retries"}
 
 
 def run(*arguments: str) -> Asked:

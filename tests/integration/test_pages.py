@@ -43,6 +43,11 @@ STORIES: Mapping[str, tuple[Step | On, ...]] = {
         message("It is a library."),
         message("Fixed."),
     ),
+    "how-to/structured-output.md": (
+        message('{"summary": "One.", "findings": [{"file": "a.py", "problem": "a typo", "line": null}]}'),
+        message('{"summary": "Not very.", "risk": null}'),
+        *(message("yes"), message("no"), message("They all pass.")),
+    ),
     "how-to/debug-a-turn.md": (on("build", http_error(400, "no")), on("", message("Done."))),
 }
 # Its programs wait for seconds, so tests/test_supervisor.py runs them, on a clock that jumps.
