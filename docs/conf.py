@@ -38,7 +38,10 @@ python_maximum_signature_line_length = 90
 
 html_theme = "furo"
 html_title = f"codex_actors {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sourcelink = False
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"
