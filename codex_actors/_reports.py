@@ -32,6 +32,7 @@ class Reporter:
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("codex_actors").bind(
             supervisor=shown(supervisor)
         )
+        self._last_text: weakref.ref[_Traceback] | None = None
 
     def progress(self, spec: ChildSpec) -> None:
         """A child started."""
@@ -52,7 +53,10 @@ class Reporter:
 
     def start_error(self, spec: ChildSpec, error: Exception) -> None:
         """A child did not start."""
-        self._say_error("error", "start_error", error, reason=type(error).__name__, offender=_offender(spec))
+        name, text = type(error).__name__, self._text_of(error)
+        self._say("error", "start_error", reason=name, offender=_offender(spec), traceback=text)
+        del text
+        self._let_go()
 
     def shutdown(self, spec: ChildSpec) -> None:
         """The supervisor gives up."""
@@ -72,20 +76,21 @@ class Reporter:
         )
 
     def _say_exit(self, level: str, context: str, spec: ChildSpec, reason: ExitReason) -> None:
-        about = {"reason": _described(reason), "offender": _offender(spec)}
-        if reason.abnormal and reason.error:
-            self._say_error(level, context, reason.error, **about)
-        else:
-            self._say(level, context, **about)
+        crash = {"traceback": self._text_of(reason.error)} if reason.abnormal and reason.error else {}
+        self._say(level, context, reason=_described(reason), offender=_offender(spec), **crash)
+        crash.clear()
+        self._let_go()
 
-    def _say_error(self, level: str, context: str, error: Exception, **fields: object) -> None:
+    def _text_of(self, error: Exception) -> "_Traceback":
         text = _Traceback(error)
-        kept = weakref.ref(text)
-        self._say(level, context, traceback=text, **fields)
-        del text
-        if still := kept():  # somebody keeps it
+        self._last_text = weakref.ref(text)
+        return text
+
+    def _let_go(self) -> None:
+        """Whoever keeps a report is to keep text; most do not, and the text need not be made."""
+        if self._last_text and (text := self._last_text()):
             with suppress(Exception):
-                still.let_go()
+                text.let_go()
 
     def _say(self, level: str, context: str, **fields: object) -> None:
         if level == "debug" and not structlog.is_configured():

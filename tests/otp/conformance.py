@@ -46,12 +46,50 @@ OTHERS = (
     (r"REG: match patterns", "does not apply", "no query language, no partitions"),
     (r"REG: ", "later", "registry"),
     (r"TRIO: (call |caller |server dies|mailbox)", "later", "actors"),
-    (r"TRIO: hostile lines", "deviates", "an event of its own each, no error; `tests/test_protocol.py`"),
-    (r"TRIO: oversized line", "deviates", "an event of its own, no error; `tests/test_protocol.py`"),
-    (r"TRIO: (EOF before exit|exit before EOF)", "passes", "`tests/backends/test_exec.py`"),
-    (r"TRIO: (SIGTERM ignored|spawn errors)", "passes", "`tests/test_process.py`"),
-    (r"TRIO: (stderr flood|stdin not read)", "passes", "`tests/test_process.py`"),
-    (r"TRIO: no leaks under random SIGINT", "passes", "`tests/integration/test_cli.py`"),
+    (
+        r"TRIO: hostile lines", "deviates",
+        ("an event of its own each, no error; "
+        "`tests/test_protocol.py::test_what_is_no_json_object_is_noise_with_a_reason`, "
+        "`tests/test_protocol.py::test_nesting_too_deep_to_read_is_noise`"),
+    ),
+    (
+        r"TRIO: oversized line", "deviates",
+        ("an event of its own, no error; "
+        "`tests/test_protocol.py::test_memory_is_bounded_however_long_a_line_is`"),
+    ),
+    (
+        r"TRIO: EOF before exit", "passes",
+        "`tests/backends/test_exec.py::test_a_closed_stdout_gives_the_process_its_time_to_exit_and_no_more`",
+    ),
+    (
+        r"TRIO: exit before EOF", "deviates",
+        ("no grace: what the pipe holds is read, and no more; "
+        "`tests/test_process.py::test_a_child_of_its_own_that_holds_the_pipes_holds_nobody_up`, "
+        "`tests/test_process.py::test_all_that_it_wrote_is_read_when_it_is_long_gone`"),
+    ),
+    (
+        r"TRIO: SIGTERM ignored", "passes",
+        "`tests/test_process.py::test_what_ignores_interrupt_and_terminate_is_killed`",
+    ),
+    (
+        r"TRIO: spawn errors", "passes",
+        ("`tests/test_process.py::test_what_cannot_be_started_is_named_with_the_reason`, and what is wrong "
+        "before: `tests/integration/test_bad_input.py`"),
+    ),
+    (
+        r"TRIO: stderr flood", "passes",
+        "`tests/test_process.py::test_a_flood_on_stderr_blocks_nobody_and_only_its_end_is_kept`",
+    ),
+    (
+        r"TRIO: stdin not read", "deviates",
+        ("stdin is a file, so nobody writes; "
+        "`tests/test_process.py::test_four_megabytes_for_a_process_that_reads_nothing_are_no_trouble`"),
+    ),
+    (
+        r"TRIO: no leaks under random SIGINT", "deviates",
+        ("at 20 instants of one turn, twice each; "
+        "`tests/integration/test_cli.py::test_a_signal_at_any_instant_twice_leaves_nothing_behind`"),
+    ),
     (r"TRIO: (grandchildren|setsid|SIGSTOPped|PDEATHSIG)", "later", "containment"),
     (r"TRIO: guest mode", "later", "interoperation"),
 )  # fmt: skip
@@ -61,6 +99,11 @@ HEAD = """\
 
 Which test cases of OTP's and Elixir's own suites hold here. The names are theirs; each row that passes or
 deviates has a test in `tests/otp` that runs the case on our supervisor, or elsewhere where it says so.
+
+These cases are what others thought of. Beside them, thousands of programs that nobody thought of run on a
+real Erlang's supervisor and on ours, and have to do the same:
+[how](../explanation/supervision.md#beside-a-real-erlang).
+
 Written by `python -m tests.otp.conformance`; do not edit.
 
 | suite | passes | deviates | later | does not apply |

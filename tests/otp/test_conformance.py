@@ -29,10 +29,10 @@ def test_what_applies_to_supervisors_is_done():
     assert waits == []
 
 
-def test_files_that_rows_refer_to_are_there():
+def test_tests_that_rows_refer_to_are_there():
     for _, _, remark in conformance.verdicts():
-        for file in re.findall(r"`(tests/[^`]*)`", remark):
-            assert (conformance.ROOT / file).exists()
+        for file, _, name in re.findall(r"`(tests/[^`:]*)(::(\w+))?`", remark):
+            assert f"def {name}" in (conformance.ROOT / file).read_text(), name
 
 
 def test_the_page_is_up_to_date():
