@@ -15,6 +15,7 @@ which only a handler for ``("clear_text",)`` hears.
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import PurePath
 from typing import ClassVar, TypeAlias, get_args
 
 import structlog
@@ -407,7 +408,7 @@ def _where(error: Exception) -> str:
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    return f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+    return f"{PurePath(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
 
 
 # The log: what lives is info, traffic is debug, and a warning is what somebody should look into.
@@ -426,7 +427,8 @@ _LOGGED: dict[Name, tuple[str, str]] = {
     Prompt.name: ("info", "prompt.sent"),
     Reply.name: ("info", "reply.received"),
 }
-_WITH_UNIT = {"duration": "duration_seconds", "size": "size_bytes"}
+_RENAMED = {"size": "size_bytes"}
+_TOLD_OTHERWISE = frozenset({"system_time", "duration", "usage"})  # structlog has a clock of its own
 
 
 def _is_worth_a_line(name: Name) -> bool:
@@ -447,10 +449,12 @@ def _log_clear_text(event: Event) -> None:
 
 def _fields(event: Event) -> dict[str, object]:
     fields = {
-        _WITH_UNIT.get(name, name): getattr(event, name)
+        _RENAMED.get(name, name): getattr(event, name)
         for name in event.__struct_fields__
-        if name not in {"system_time", "usage"}  # structlog has its own clock
+        if name not in _TOLD_OTHERWISE
     }
+    if isinstance(event, TurnStop | TurnException):
+        fields["duration_seconds"] = round(event.duration, 3)
     if isinstance(event, TurnStop):
         spent = event.usage.turn
         fields["input_tokens"] = spent.input_tokens if spent else None

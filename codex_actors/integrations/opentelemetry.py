@@ -16,8 +16,7 @@ import json
 from typing import TypeAlias
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TraceFlags, TracerProvider
 
 from codex_actors.telemetry import (
     Event,
@@ -85,17 +84,23 @@ class _Turns:
             case Prompt(text=text):
                 span.set_attribute("gen_ai.input.messages", _messages("user", text))
             case Reply(text=text):
-                span.set_attribute("gen_ai.output.messages", _messages("assistant", text))
+                span.set_attribute(
+                    "gen_ai.output.messages", _messages("assistant", text, finish_reason="stop")
+                )
             case _:
                 span.add_event(".".join(event.name), _attributes(event), _nanoseconds(event))
 
     def trace_context(self, turn_id: str) -> TraceContext | None:
-        carrier: dict[str, str] = {}
-        context = trace.set_span_in_context(self._spans.get(turn_id, trace.INVALID_SPAN))
-        TraceContextTextMapPropagator().inject(carrier, context)
-        if "traceparent" not in carrier:
+        place = self._spans.get(turn_id, trace.INVALID_SPAN).get_span_context()
+        if not place.is_valid:
             return None
-        return TraceContext(traceparent=carrier["traceparent"], tracestate=carrier.get("tracestate", ""))
+        # OpenTelemetry's own propagator may set the flag "random", too, and Codex then takes it for no
+        # place at all (0.163 to 0.169).
+        sampled = place.trace_flags & TraceFlags.SAMPLED
+        return TraceContext(
+            traceparent=f"00-{place.trace_id:032x}-{place.span_id:016x}-{sampled:02x}",
+            tracestate=place.trace_state.to_header(),
+        )
 
     def _begin(self, event: TurnStart) -> Span:
         attributes: dict[str, _Value] = {
@@ -149,8 +154,8 @@ def _attributes(event: Event) -> dict[str, _Value]:
     return {f"codex.{name}": value for name, value in own.items() if value is not None}
 
 
-def _messages(role: str, text: str) -> str:
-    return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
+def _messages(role: str, text: str, **more: str) -> str:
+    return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}], **more}])
 
 
 def _nanoseconds(event: TurnEvent) -> int:

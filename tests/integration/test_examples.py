@@ -30,6 +30,20 @@ STORIES: dict[str, tuple[list[Any], list[str]]] = {
             "What is missing here? Nothing.",
         ],
     ),
+    "telemetry_handler": (
+        [
+            on("for?", shell("ls"), message("A library.")),
+            on("tests?", message("pytest.")),
+            on("refuse?", http_error(400, "no")),
+        ],
+        [
+            "'completed': 2",
+            "'InvalidRequestError': 1",
+            "'agent_message': 2",
+            "'command_execution': 1",
+            "output tokens: 30, seconds: ",
+        ],
+    ),
 }
 
 

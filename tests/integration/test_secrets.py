@@ -16,10 +16,14 @@ import structlog
 import structlog.testing
 import structlog.tracebacks
 import trio
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import codex_actors
 import codex_actors.options
-from codex_actors import Codex, Thread, errors, events
+from codex_actors import Codex, Telemetry, Thread, errors, events
+from codex_actors.integrations.opentelemetry import trace_turns
 from codex_actors.options import (
     CodexOptions,
     CustomReview,
@@ -35,6 +39,7 @@ from codex_actors.options import (
     TurnOptions,
     split_input,
 )
+from codex_actors.telemetry import Event
 from codex_actors.testing import ModelServer, exits, fake_codex, hangs, message, reply, shell, writes
 from tests.fakes import STARTED, line, said
 from tests.leak_check import HAS_PROC
@@ -96,6 +101,42 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[object]]:
         yield captured
 
 
+class Ears:
+    """All that telemetry tells, in all the forms in which somebody may write it down.
+
+    Attributes:
+        telemetry: For a runtime.
+    """
+
+    def __init__(self, **at_length: bool) -> None:
+        self._heard: list[Event | str] = []
+        self._spans = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(self._spans))
+        log = {f"log_{what}": wanted for what, wanted in at_length.items()}
+        record = {f"record_{what}": wanted for what, wanted in at_length.items()}
+        self.telemetry = Telemetry(**log)
+        self.telemetry.attach(("codex",), self._heard.append)
+        self.telemetry.attach(("clear_text",), lambda event: self._heard.append(repr(event)))
+        self.telemetry.attach(("clear_text",), self._fail)
+        trace_turns(self.telemetry, provider, **record)
+
+    def _fail(self, event: Event) -> None:
+        raise ValueError(event, getattr(event, "text", ""))
+
+    @property
+    def heard(self) -> list[str]:
+        """What was told; never nothing."""
+        spans = [span.to_json() for span in self._spans.get_finished_spans()]
+        assert spans
+        return [*map(repr, self._heard), msgspec.json.encode(self._heard).decode(), *spans]
+
+
+@pytest.fixture
+def ears() -> Ears:
+    return Ears()
+
+
 def canaries_in(text: object) -> list[str]:
     return [canary for canary in CANARIES if canary in str(text)]
 
@@ -137,11 +178,11 @@ def _by_structlog(exc: BaseException) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
 async def test_while_a_turn_runs_no_process_list_shows_a_secret(
-    model_server: ModelServer, options, thread_options, log
+    model_server: ModelServer, options, thread_options, log, ears
 ):
     go_on = trio.Event()
     story = model_server.script("story", reply(message(REPLY), go_on, message(json.dumps({SCHEMA: "x"}))))
-    codex = Codex(options(story.url))
+    codex = Codex(options(story.url), telemetry=ears.telemetry)
     async with codex, codex.start_thread(thread_options).run_streamed(PROMPT, TURN) as turn:
         with trio.fail_after(30):
             await story.requests.wait(1)
@@ -156,7 +197,9 @@ async def test_while_a_turn_runs_no_process_list_shows_a_secret(
     assert asked.headers["authorization"] == f"Bearer {KEY}", "the secrets did get where they belong"
     assert asked.headers["x-tenant"] == CONFIG
     assert PROMPT in asked.prompt
-    assert canaries_in([heard, turn, turn.result, log]) == []
+    assert canaries_in([heard, turn, turn.result, log, ears.heard]) == []
+    assert "turn.completed" in str(log)
+    assert "telemetry.handler_detached" in str(log)
 
 
 async def test_the_commands_of_the_model_do_not_see_the_key(model_server, options, thread_options):
@@ -212,11 +255,11 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-async def test_no_failure_of_a_turn_shows_it(options, thread_options, tmp_path, ending, log):
+async def test_no_failure_of_a_turn_shows_it(options, thread_options, tmp_path, *, ending, log, ears):
     path = fake_codex(tmp_path / "bin", *ENDINGS[ending])
     given = options(codex_path=path, deadlines=Deadlines(idle_seconds=0.2))
     heard: list[events.Event] = []
-    codex = Codex(given)
+    codex = Codex(given, telemetry=ears.telemetry)
     with pytest.raises(errors.CodexError) as streamed:
         async with codex, codex.start_thread(thread_options).run_streamed(PROMPT, TURN) as turn:
             async for event in turn:
@@ -227,7 +270,7 @@ async def test_no_failure_of_a_turn_shows_it(options, thread_options, tmp_path, 
     for error in (streamed.value, ran.value):
         assert canaries_in([error, error.__dict__]) == []
         assert leaks(error) == []
-    assert canaries_in([heard, log]) == []
+    assert canaries_in([heard, log, ears.heard]) == []
 
 
 UNSTARTABLE: dict[str, Input] = {
@@ -238,16 +281,29 @@ UNSTARTABLE: dict[str, Input] = {
 
 
 @pytest.mark.parametrize("why", UNSTARTABLE)
-async def test_no_turn_that_cannot_start_shows_it(options, thread_options, tmp_path, why, log):
+async def test_no_turn_that_cannot_start_shows_it(options, thread_options, tmp_path, *, why, log, ears):
     no_program = tmp_path / "codex"
     no_program.write_bytes(bytes(4))
     no_program.chmod(0o755)
     given = options(codex_path="/no/such/codex" if why == "no binary" else no_program)
     with pytest.raises(errors.CodexError) as caught:
-        async with Codex(given) as codex:
+        async with Codex(given, telemetry=ears.telemetry) as codex:
             await codex.start_thread(thread_options).run(UNSTARTABLE[why], TURN)
-    assert canaries_in([caught.value, caught.value.__dict__, log]) == []
+    told = [] if why == "no image" else ears.heard
+    assert canaries_in([caught.value, caught.value.__dict__, log, told]) == []
     assert leaks(caught.value) == []
+
+
+async def test_who_asks_at_length_has_prompts_and_replies_and_still_nothing_else(
+    options, thread_options, tmp_path, log
+):
+    ears = Ears(prompts_and_replies_in_clear_text=True)
+    given = options(codex_path=fake_codex(tmp_path / "bin", writes(ITEMS)))
+    with pytest.raises(errors.StreamTruncatedError):
+        async with Codex(given, telemetry=ears.telemetry) as codex:
+            await codex.start_thread(thread_options).run(PROMPT, TURN)
+    assert canaries_in(log) == [PROMPT, REPLY]
+    assert canaries_in(ears.heard) == [PROMPT, REPLY]
 
 
 DEEP: list[object] = [CONFIG]
