@@ -18,6 +18,17 @@ STORIES: dict[str, tuple[list[Any], list[str]]] = {
         [shell("ls"), message("nothing")],
         ["$ /bin/bash -lc ls", "-> 0", "stopped; go on with thread 0"],
     ),
+    "structured_output": (
+        [
+            message('{"summary": "Nearly.", "findings": "none"}'),
+            message(
+                '{"summary": "Good.", "findings": ['
+                '{"file": "b.py", "problem": "a typo", "severity": "low", "line": 7},'
+                '{"file": "a.py", "problem": "a crash", "severity": "high", "line": null}]}'
+            ),
+        ],
+        ["Good.\nhigh: a.py:- a crash\nlow: b.py:7 a typo\n"],
+    ),
     "side_by_side": (
         [
             on("tested", message("All of it.")),
