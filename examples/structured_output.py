@@ -11,6 +11,11 @@ from codex_actors.errors import InvalidOutputError
 
 @dataclass
 class Finding:
+    """Something that is wrong.
+
+    What a class says of itself is sent to the model with the rest of its schema.
+    """
+
     file: str
     problem: str
     severity: Literal["low", "medium", "high"]

@@ -237,7 +237,7 @@ class Node(msgspec.Struct):
     others: list["Node"] = []
 
 
-nodes = st.deferred(
+nodes: st.SearchStrategy[Node] = st.deferred(
     lambda: st.builds(
         Node,
         name=st.just("a node") | st.text(max_size=3),
