@@ -32,8 +32,12 @@ SECOND = 1_000_000  # in microseconds
 # a second, so that there, seen from OTP, a period is half a second longer.
 HALF_A_SECOND = 0.5
 
-# An accident of timing on Erlang's side does not happen again.
+# An accident of timing on Erlang's side does not happen again. It is rare: of so many programs, one.
 CONFIRMATIONS = 2
+ACCIDENTS = 200
+
+# Other programs take the place of those that were too slow to tell; they come from seeds of their own.
+TOP_UP_SEED = 1_000_000
 
 # Programs are made, run and compared by so many at a time.
 ROUND = 500
@@ -60,6 +64,37 @@ PLANTED = (
 
 
 T = TypeVar("T")
+
+
+class Tally:
+    """What came of comparing.
+
+    Attributes:
+        hits: What the programs did.
+        ran: How many were compared.
+        late: How many others took Erlang too long to be sure what they show.
+        modelled: How many needed its clock of whole seconds modelled.
+        vanished: Differences that were not there any more when the program ran again.
+    """
+
+    def __init__(self) -> None:
+        self.hits = Hits()
+        self.ran = self.late = self.modelled = 0
+        self.vanished: list[str] = []
+
+    def count(self, recorded: Recorded) -> None:
+        """Count a program on which both agree."""
+        self.ran += 1
+        self.modelled += needs_model(recorded)
+        self.hits.count(recorded)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ran:,} programs do on ours what they do on Erlang's supervisor, {self.modelled:,} of "
+            f"them with its clock of whole seconds modelled; {len(self.vanished)} differed the first time only; "
+            f"{self.late} more were too slow to tell"
+        )
+
 
 # ---------------------------------------------------------------------- programs
 
@@ -101,11 +136,11 @@ def _without_one(items: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
     return (items[:number] + items[number + 1 :] for number in range(len(items)))
 
 
-def smallest(erlang: Erlang, program: Program) -> str:
+def smallest(erlang: Erlang, program: Program, seed: int) -> str:
     """Make a program that differs as small as can be, and show where it differs."""
-    shown = difference_seen_again(erlang, program)
+    shown = difference_seen_again(erlang, program, seed)
     while found := {
-        each.program: text for each in erlang.run(list(smaller(program))) if (text := difference(each))
+        each.program: text for each in erlang.run(list(smaller(program))) if (text := difference(each, seed))
     }:
         program = min(found, key=lambda each: len(to_erlang(each)))
         shown = found[program]
@@ -122,12 +157,19 @@ def needs_model(recorded: Recorded) -> bool:
     return any(abs(one - other) in periods for one, other in combinations(seconds, 2))
 
 
-def difference(recorded: Recorded) -> str:
-    """Say where the two part; nothing if they never do."""
+def difference(recorded: Recorded, seed: int | None = None) -> str:
+    """Say where the two part; nothing if they never do.
+
+    Args:
+        recorded: What Erlang did.
+        seed: Decides what trio leaves to chance; None is the program's number.
+    """
     times = [moment.at for _, moment in recorded.steps()]
     slack = HALF_A_SECOND if needs_model(recorded) else 0.0
     try:
-        ours = replay(recorded.program, times, slack=slack, seed=recorded.trace.number)
+        ours = replay(
+            recorded.program, times, slack=slack, seed=recorded.trace.number if seed is None else seed
+        )
     except Exception:  # noqa: BLE001 - whatever it is, OTP did not raise it
         return f"{_show(recorded.program)}\nours raised\n{traceback.format_exc()}"
     in_order = _side_by_side if recorded.program.root.flags.strategy == SIMPLE else list
@@ -148,11 +190,11 @@ def _side_by_side(events: list[Any]) -> list[Any]:
     return kept
 
 
-def difference_seen_again(erlang: Erlang, program: Program) -> str:
+def difference_seen_again(erlang: Erlang, program: Program, seed: int) -> str:
     """Run a program anew, until there is no difference, or that has been seen often enough."""
     found = ""
     for _ in range(CONFIRMATIONS):
-        found = next(map(difference, erlang.run([program])), "")
+        found = next((difference(each, seed) for each in erlang.run([program])), "")
         if not found:
             break
     return found
@@ -166,8 +208,8 @@ def _show(program: Program) -> str:
 # ---------------------------------------------------------------------- planted bugs
 
 
-def finds(mutant: Mutant | None, recorded: Path) -> int:
-    """Say how many recorded programs it takes to find a bug planted in a copy; 0 is that they do not."""
+def find(mutant: Mutant | None, recorded: Path) -> str:
+    """Say how many recorded programs it takes to find a bug planted in a copy; nothing if they do not."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
         shutil.copytree(ROOT / "codex_actors", copy / "codex_actors")
@@ -176,13 +218,15 @@ def finds(mutant: Mutant | None, recorded: Path) -> int:
         if mutant:
             (copy / "codex_actors" / f"{mutant.room}.py").write_text(mutant.source())
         command = [sys.executable, "-B", "-m", "tests.otp.differential", "--judge", str(recorded)]
+        found = "found by program"
         with subprocess.Popen(command, cwd=copy, stdout=subprocess.PIPE, text=True) as judging:
             try:
                 numbers, _ = judging.communicate(timeout=HANG_SECONDS)
             except subprocess.TimeoutExpired:  # so that is what the bug does
                 judging.kill()
                 numbers, _ = judging.communicate()
-        return int(numbers.split()[-1]) if judging.returncode else 0
+                found = "HANGS in program"
+        return f"{found} {numbers.split()[-1]}" if judging.returncode else ""
 
 
 def judge(recorded: Path) -> bool:
@@ -197,15 +241,31 @@ def judge(recorded: Path) -> bool:
 # ---------------------------------------------------------------------- the command
 
 
-def compare(erlang: Erlang, count: int, number: int, hits: Hits) -> list[Recorded]:
-    """Run so many programs on both; raises `AssertionError` with the smallest that differs."""
-    recorded = erlang.run(write(count, number))
-    different = [each.program for each in recorded if difference(each)]
-    for program in different:
-        if difference_seen_again(erlang, program):
-            raise AssertionError(smallest(erlang, program))
+def compare(erlang: Erlang, count: int, number: int, tally: Tally) -> list[Recorded]:
+    """Run so many programs on both.
+
+    Raises:
+        AssertionError: With the smallest that differs; or too many differed, and then did not.
+    """
+    recorded = _run(erlang, count, number, tally)
     for each in recorded:
-        hits.count(each)
+        if found := difference(each):
+            if difference_seen_again(erlang, each.program, each.trace.number):
+                raise AssertionError(smallest(erlang, each.program, each.trace.number))
+            tally.vanished.append(found)
+        tally.count(each)
+    if len(tally.vanished) > 1 + tally.ran // ACCIDENTS:
+        raise AssertionError("\n".join(["these differed, and then did not:", *tally.vanished]))
+    return recorded
+
+
+def _run(erlang: Erlang, count: int, number: int, tally: Tally) -> list[Recorded]:
+    recorded = erlang.run(write(count, number))
+    seed = number + TOP_UP_SEED
+    while missing := count - len(recorded):
+        tally.late += missing
+        recorded += erlang.run(write(missing, seed))
+        seed += TOP_UP_SEED
     return recorded
 
 
@@ -218,31 +278,27 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.judge:
         return 0 if judge(arguments.judge) else 1
-    hits, first = _compare_all(arguments.programs, arguments.seed)
-    _say(hits.table())
-    missed = hits.never() if arguments.programs >= ROUND else []
+    tally, first = _compare_all(arguments.programs, arguments.seed)
+    _say(tally.hits.table())
+    missed = tally.hits.never() if arguments.programs >= ROUND else []
     for combination in missed:
         _say(f"never: {' '.join(combination)}")
     return 0 if _find_planted(first) and not missed else 1
 
 
-def _compare_all(count: int, number: int) -> tuple[Hits, list[Recorded]]:
-    """Compare round by round; returns what was hit, and the first round."""
-    hits, began, ran, modelled = Hits(), time.monotonic(), 0, 0
+def _compare_all(count: int, number: int) -> tuple[Tally, list[Recorded]]:
+    """Compare round by round; returns what came of it, and the first round."""
+    tally, began = Tally(), time.monotonic()
     first: list[Recorded] = []
     with Erlang() as erlang:
         for start in range(0, count, ROUND):
             end = min(start + ROUND, count)
-            recorded = compare(erlang, end - start, number + start // ROUND, hits)
+            recorded = compare(erlang, end - start, number + start // ROUND, tally)
             first = first or recorded
-            ran += len(recorded)
-            modelled += sum(map(needs_model, recorded))
-            _say(
-                f"{ran:,} programs do on ours what they do on Erlang's supervisor, {modelled:,} of them with "
-                f"its clock of whole seconds modelled; {end - ran} were too slow to tell; "
-                f"{time.monotonic() - began:.0f} s"
-            )
-    return hits, first
+            _say(f"{tally}; {time.monotonic() - began:.0f} s")
+    for found in tally.vanished:
+        _say(f"differed the first time only:\n{found}")
+    return tally, first
 
 
 def _find_planted(recorded: list[Recorded]) -> bool:
@@ -250,12 +306,10 @@ def _find_planted(recorded: list[Recorded]) -> bool:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "recorded.json"
         file.write_bytes(msgspec.json.encode(recorded))
-        right = not finds(None, file)
-        for mutant in (mutant for mutant in MUTANTS if mutant.bug in PLANTED):
-            number = finds(mutant, file)
-            right = right and number > 0
-            _say(f"planted: {mutant.bug}: {f'found by program {number}' if number else 'NOT FOUND'}")
-    return right
+        verdicts = {each.bug: find(each, file) for each in MUTANTS if each.bug in PLANTED}
+        for bug, verdict in verdicts.items():
+            _say(f"planted: {bug}: {verdict or 'NOT FOUND'}")
+        return all(verdicts.values()) and not find(None, file)
 
 
 def _say(what: object) -> None:

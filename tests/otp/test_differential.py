@@ -6,10 +6,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from codex_actors._supervision import Strategy
 from codex_actors._supervisor import open_supervisor
-from tests.otp import erlang_side
-from tests.otp.differential import compare, difference, needs_model, smaller
-from tests.otp.erlang_side import Erlang
-from tests.otp.hits import Hits
+from tests.otp import differential, erlang_side
+from tests.otp.differential import Tally, compare, difference, needs_model, smaller
+from tests.otp.erlang_side import Erlang, Recorded
 from tests.otp.programs import Exit, Flags, Program, Tree, Wait, Worker, to_erlang, write
 from tests.otp.puppets import FAIL, running
 
@@ -28,10 +27,11 @@ def erlang():
 
 @needs_erlang
 def test_programs_do_on_ours_what_they_do_on_erlangs_supervisor(erlang):
-    hits = Hits()
-    compare(erlang, PROGRAMS, 1, hits)
-    assert hits.exits
-    assert hits.calls
+    tally = Tally()
+    compare(erlang, PROGRAMS, 1, tally)
+    assert tally.ran == PROGRAMS
+    assert tally.hits.exits
+    assert tally.hits.calls
 
 
 def worker(child_id: str = "a", starts: tuple[str, ...] = ("ok",)) -> Worker:
@@ -81,3 +81,27 @@ async def test_only_the_child_whose_start_failed_is_being_restarted(autojump_clo
             await wait_all_tasks_blocked()
         await wait_all_tasks_blocked()
         assert running(top) == ["a", "b"]
+
+
+@needs_erlang
+def test_programs_that_were_too_slow_to_tell_are_made_up_for(erlang, monkeypatch):
+    run, calls = erlang.run, list[int]()
+
+    def half_of_them_late(programs):
+        calls.append(len(programs))
+        return run(programs[::2])
+
+    monkeypatch.setattr(erlang, "run", half_of_them_late)
+    tally = Tally()
+    assert len(compare(erlang, 4, 1, tally)) == 4
+    assert (tally.ran, tally.late, calls) == (4, 3, [4, 2, 1])
+
+
+@needs_erlang
+def test_differences_that_do_not_come_again_are_counted_and_too_many_are_an_error(erlang, monkeypatch):
+    def odd_once(_: Recorded, seed: int | None = None) -> str:
+        return "odd" if seed is None else ""
+
+    monkeypatch.setattr(differential, "difference", odd_once)
+    with pytest.raises(AssertionError, match="and then did not:\nodd\nodd"):
+        compare(erlang, 3, 1, Tally())
