@@ -489,7 +489,7 @@ class TurnInterruptedError(TurnError):
 
 
 class InvalidOutputError(CodexError):
-    """A turn completed with a final response that is not what `output_type` or `output_schema` asked for.
+    """A turn completed with a response that does not follow ``output_type`` or `TurnOptions.output_schema`.
 
     Where it was to be asked for again and that turn did not complete, its error is the ``__cause__``.
 

@@ -7,7 +7,9 @@ In these, `a name` in single backquotes is a reference, and one that leads nowhe
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
 from importlib import metadata
 from typing import is_typeddict
@@ -20,7 +22,17 @@ project = "codex_actors"
 author = "The codex_actors developers"
 version = release = metadata.version("codex-actors")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_codeautolink",
+    "sphinx_copybutton",
+]
+suppress_warnings = [
+    "codeautolink.match_name",  # in a program, the names of fields in a pattern just are no links
+    "ref.python",  # in an overload, `type` could be some attribute; docstrings are "ref.any"
+]
 exclude_patterns = ["_build"]
 nitpicky = True
 default_role = "any"
@@ -146,9 +158,17 @@ def excuse_foreign_names(
 ) -> nodes.Node | None:
     """Somebody else's names have no page here, nor have other words for a type; that they exist is enough."""
     target: str = node.get("reftarget", "")
-    try:
-        named = pkgutil.resolve_name(target)
-    except (ImportError, AttributeError, ValueError):
+    named = find(target, near=f"{node.get('py:module')}.{node.get('py:class')}")
+    if named is None:
         return None
     ours = target.startswith("codex_actors") and isinstance(named, type) and not is_typeddict(named)
     return None if ours else content
+
+
+def find(name: str, *, near: str) -> object:
+    """What a name stands for, anywhere or in the module that a class is from; None if it is not there."""
+    with suppress(ImportError, AttributeError, ValueError):
+        return pkgutil.resolve_name(name)
+    with suppress(ImportError, AttributeError, ValueError):
+        return getattr(sys.modules[pkgutil.resolve_name(near).__module__], name)
+    return None
