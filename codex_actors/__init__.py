@@ -19,7 +19,7 @@ What Codex says is in `codex_actors.events` and `codex_actors.items`, what can g
 #   decisions   _failures, _nursery, _output, _protocol, _schema, _supervision   bytes to an outcome
 #   telemetry   telemetry   who hears of what happens
 #   transport   _locks, _process, backends/   how Codex is started, read and stopped
-#   supervisor  _child, _ending, _reports, _supervisor   tasks that restart tasks
+#   supervisor  _child, _ending, _host, _reports, _supervisor   tasks that restart tasks
 #   actor       _runner, _span, _turn, _usage   one task per turn
 #   API         _codex, _thread   what users hold
 #   front door  __init__   the public names
@@ -32,6 +32,7 @@ from codex_actors import _lazy
 if typing.TYPE_CHECKING:
     from codex_actors._child import Child, ChildStatus
     from codex_actors._codex import Codex
+    from codex_actors._host import ChildCounts, ChildInfo
     from codex_actors._runner import CodexStatistics
     from codex_actors._supervision import (
         AutoShutdown,
@@ -48,8 +49,6 @@ if typing.TYPE_CHECKING:
         check_child_specs,
     )
     from codex_actors._supervisor import (
-        ChildCounts,
-        ChildInfo,
         DynamicSupervisor,
         Supervisor,
         open_dynamic_supervisor,
@@ -144,6 +143,7 @@ if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
         {
             "_child": ("Child", "ChildStatus"),
             "_codex": ("Codex",),
+            "_host": ("ChildCounts", "ChildInfo"),
             "_runner": ("CodexStatistics",),
             "_supervision": (
                 "AutoShutdown",
@@ -160,8 +160,6 @@ if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
                 "check_child_specs",
             ),
             "_supervisor": (
-                "ChildCounts",
-                "ChildInfo",
                 "DynamicSupervisor",
                 "Supervisor",
                 "open_dynamic_supervisor",

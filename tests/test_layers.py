@@ -21,7 +21,7 @@ LAYERS = {
     "decisions": {"_failures", "_nursery", "_output", "_protocol", "_schema", "_supervision"},
     "telemetry": {"telemetry"},
     "transport": {"_locks", "_process", "backends"},
-    "supervisor": {"_child", "_ending", "_reports", "_supervisor"},
+    "supervisor": {"_child", "_ending", "_host", "_reports", "_supervisor"},
     "actor": {"_runner", "_span", "_turn", "_usage"},
     "API": {"_codex", "_thread"},
     "front door": {"__init__"},

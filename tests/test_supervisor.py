@@ -284,6 +284,28 @@ async def test_a_dynamic_child_can_be_stopped_while_its_restart_is_under_way(aut
     assert [entry[0] for entry in reported(logs)] == ["child_terminated"]
 
 
+async def test_a_child_that_nobody_waits_for_any_more_has_its_time_all_the_same(autojump_clock, logs):
+    log: list[str] = []
+
+    async def hard_to_start_again(*, task_status: ChildStatus[trio.Event]) -> None:
+        if log:
+            with task_status.grace():
+                await trio.sleep(10)
+                log.append("cleaned up")
+        log.append("started")
+        task_status.started(event := trio.Event())
+        await event.wait()
+        raise Crash
+
+    async with open_dynamic_supervisor() as top:
+        child = await top.start_child(ChildSpec(id="a", start=hard_to_start_again, shutdown=99))
+        child.value.set()
+        await wait_all_tasks_blocked()
+        with trio.move_on_after(1):
+            await top.terminate_child(child)
+    assert log[:2] == ["started", "cleaned up"]
+
+
 async def test_the_supervisor_waits_between_restarts_if_it_is_told_to(autojump_clock, puppets):
     backoff = Backoff(first_seconds=1, longest_seconds=3, jitter=0)
     with pytest.raises(errors.RestartLimitError):

@@ -91,8 +91,8 @@ class Tally:
     def __str__(self) -> str:
         return (
             f"{self.ran:,} programs do on ours what they do on Erlang's supervisor, {self.modelled:,} of "
-            f"them with its clock of whole seconds modelled; {len(self.vanished)} differed the first time only; "
-            f"{self.late} more were too slow to tell"
+            f"them with its clock of whole seconds modelled; {len(self.vanished)} differed the first time "
+            f"only; {self.late} more were too slow to tell"
         )
 
 

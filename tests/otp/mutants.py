@@ -22,7 +22,7 @@ import trio
 from trio.testing import MockClock
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("_supervision", "_ending", "_child", "_reports", "_supervisor")
+ROOMS = ("_supervision", "_ending", "_child", "_reports", "_host", "_supervisor")
 TESTS = (
     *("tests/test_supervision", "tests/test_supervisor", "tests/test_child", "tests/test_reports"),
     "tests/test_ending",
@@ -58,7 +58,7 @@ class Mutant(NamedTuple):
         return source.replace(self.right, self.wrong)
 
 
-DECIDES, ENDING, CHILD, REPORTS, SUPERVISES = ROOMS
+DECIDES, ENDING, CHILD, REPORTS, HOST, SUPERVISES = ROOMS
 
 MUTANTS = [
     # ---- the budget
@@ -99,7 +99,7 @@ MUTANTS = [
     ),
     Mutant(
         "a group restart counts for each child",
-        SUPERVISES,
+        HOST,
         "            await self._start(slot)\n        except trio.Cancelled:",
         "            self._window.allow(trio.current_time())\n"
         "            await self._start(slot)\n        except trio.Cancelled:",
@@ -107,7 +107,7 @@ MUTANTS = [
     ),
     Mutant(
         "a restart that fails is not counted again",
-        SUPERVISES,
+        HOST,
         "retry.is_allowed = self._window.allow(now)",
         "retry.is_allowed = 'in start' in str(retry.slot.error) or self._window.allow(now)",
         "a_restart_that_always_fails",
@@ -164,7 +164,7 @@ MUTANTS = [
     ),
     Mutant(
         "SystemExit is a crash",
-        SUPERVISES,
+        HOST,
         "if ends_program(life.error):\n            self._lose",
         "if False:\n            self._lose",
         "ends_the_program",
@@ -193,14 +193,14 @@ MUTANTS = [
     ),
     Mutant(
         "a group is stopped in start order",
-        SUPERVISES,
+        HOST,
         "for sibling in reversed(down):",
         "for sibling in down:",
         "start_in_order_and_stop_in_reverse",
     ),
     Mutant(
         "the child that fell is started before its elders",
-        SUPERVISES,
+        HOST,
         "return [other for key, other in self._slots.items() if key in again]",
         "return [slot, *(o for k, o in self._slots.items() if k in again and o is not slot)]",
         "one_for_all_replaces_all",
@@ -214,7 +214,7 @@ MUTANTS = [
     ),
     Mutant(
         "a sibling that was down stays down",
-        SUPERVISES,
+        HOST,
         "down = [self._slots[key] for key in taken_down(self._flags.strategy, self._slots, slot.key)]",
         "down = [self._slots[k] for k in taken_down(self._flags.strategy, self._slots, slot.key)"
         " if self._slots[k].life]",
@@ -222,14 +222,14 @@ MUTANTS = [
     ),
     Mutant(
         "rest_for_one tries again from the first child that fell",
-        SUPERVISES,
+        HOST,
         "                    self._lose(retry.slot)\n                return failed",
         "                    slot.retry = None\n                return retry.slot.fail(slot.error)",
         "rest_for_one_tries_again",
     ),
     Mutant(
         "a crash of a sibling that is taken down counts too",
-        SUPERVISES,
+        HOST,
         "            self._lay_to_rest(slot, slot.life.exit_reason)",
         "            self._window.allow(trio.current_time())\n"
         "            self._lay_to_rest(slot, slot.life.exit_reason)",
@@ -237,35 +237,35 @@ MUTANTS = [
     ),
     Mutant(
         "nobody gets a turn while a restart fails",
-        SUPERVISES,
+        HOST,
         "retry = await self._restart(retry) if retry else None\n",
         "while retry is not None:\n                retry = await self._restart(retry)\n",
         "while_a_restart_fails_for_ever",
     ),
     Mutant(
         "a child that is being restarted cannot be stopped",
-        SUPERVISES,
+        HOST,
         "retry = await self._restart(retry) if is_due else None",
         "retry = await self._restart(retry)",
         "fails_for_ever_calls_are_answered",
     ),
     Mutant(
         "a child that is stopped while it is being restarted is reported a second time",
-        SUPERVISES,
+        HOST,
         "was_restarting, slot.retry = slot.is_restarting, None",
         "was_restarting = False",
         "wait_for_a_restart_is_over",
     ),
     Mutant(
         "a wait for a restart goes on for the next life",
-        SUPERVISES,
+        HOST,
         "is_due = retry.slot.retry is retry",
         "is_due = retry.slot.is_restarting",
         "ends_no_other_wait",
     ),
     Mutant(
         "a supervisor waits before it sees that it has to give up",
-        SUPERVISES,
+        HOST,
         "            if not self._allow(retry):\n                self._give_up(retry.slot)",
         "            if not self._allow(retry):\n"
         "                await trio.sleep(retry.seconds)\n"
@@ -376,28 +376,28 @@ MUTANTS = [
     ),
     Mutant(
         "no Ctrl-C ever kills",
-        SUPERVISES,
+        HOST,
         "if self._ending.is_urgent:",
         "if False:",
         "noted_and_the_second_kills",
     ),
     Mutant(
         "Ctrl-C breaks off the stop of children",
-        SUPERVISES,
+        HOST,
         "            except KeyboardInterrupt as error:\n                self._end(error)",
         "            except KeyboardInterrupt as error:\n                return self._end(error)",
         "noted_and_the_second_kills",
     ),
     Mutant(
         "Ctrl-C while a child starts does not count",
-        SUPERVISES,
+        HOST,
         "if isinstance(reason, KeyboardInterrupt):",
         "if False:",
         "while_a_child_starts_gives_it_its_time",
     ),
     Mutant(
         "Ctrl-C in a child's code is not passed on before all has stopped",
-        SUPERVISES,
+        HOST,
         "self._status.escalate(error)",
         "pass",
         "the_second_one_kills_all_of_it",
@@ -418,7 +418,7 @@ MUTANTS = [
     ),
     Mutant(
         "a quick child is seen out by a supervisor that is gone",
-        SUPERVISES,
+        HOST,
         "is_late = life.exit_reason is not None and self._nursery is None",
         "is_late = False",
         "quick_child_that_meets",
@@ -440,14 +440,14 @@ MUTANTS = [
     ),
     Mutant(
         "a significant child that is being restarted is dead",
-        SUPERVISES,
+        HOST,
         "return self.life is not None or self.starting is not None or self.is_restarting",
         "return self.running is not None",
         "being_restarted_counts_as_alive",
     ),
     Mutant(
         "terminate_child is the end of a significant child",
-        SUPERVISES,
+        HOST,
         "            self._report.shutdown_error(slot.spec, reason)\n        self._lose(slot)",
         "            self._report.shutdown_error(slot.spec, reason)\n        self._lose(slot)\n"
         "        if slot.spec.significant:\n            self._end(None)",
@@ -456,21 +456,21 @@ MUTANTS = [
     # ---- starts
     Mutant(
         "a child that failed to start is kept",
-        SUPERVISES,
+        HOST,
         "            del self._slots[key]\n            raise",
         "            raise",
         "is_not_kept",
     ),
     Mutant(
         "a child that is not ready in time is not stopped",
-        SUPERVISES,
+        HOST,
         "        if not in_time:\n            await self._abandon(life, spec)\n",
         "        if not in_time:\n",
         "not_ready_in_time",
     ),
     Mutant(
         "a child whose starter was cancelled goes on",
-        SUPERVISES,
+        HOST,
         "                self._end(reason)\n            await self._abandon(life, spec)",
         "                self._end(reason)",
         "leaves_nothing_of_the_child",
@@ -491,7 +491,7 @@ MUTANTS = [
     ),
     Mutant(
         "extra arguments come last",
-        SUPERVISES,
+        HOST,
         "spec.start(*self._arguments, *spec.args,",
         "spec.start(*spec.args, *self._arguments,",
         "extra_arguments",
@@ -505,7 +505,7 @@ MUTANTS = [
     ),
     Mutant(
         "what a temporary child was started with is kept",
-        SUPERVISES,
+        HOST,
         "self.spec = replace(self.spec, args=())",
         "pass",
         "was_started_with",
@@ -520,7 +520,7 @@ MUTANTS = [
     # ---- reports
     Mutant(
         "a transient supervisor that gave up stays down silently",
-        SUPERVISES,
+        HOST,
         "if isinstance(reason.error, RestartLimitError):",
         "if False:",
         "transient_supervisor_that_gave_up",

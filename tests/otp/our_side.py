@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex_actors import errors
 from codex_actors._child import Child, ChildStatus
+from codex_actors._host import ChildInfo
 from codex_actors._supervision import (
     AutoShutdown,
     ChildSpec,
@@ -24,7 +25,6 @@ from codex_actors._supervision import (
     Strategy,
 )
 from codex_actors._supervisor import (
-    ChildInfo,
     Flags,
     Supervisor,
     open_dynamic_supervisor,

@@ -12,8 +12,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from codex_actors import _supervisor
 from codex_actors._child import Child, ChildStatus
+from codex_actors._host import ChildInfo
 from codex_actors._supervision import ChildSpec, Ignore, Restart, Shutdown
-from codex_actors._supervisor import ChildInfo, DynamicSupervisor, Supervisor
+from codex_actors._supervisor import DynamicSupervisor, Supervisor
 
 T = TypeVar("T")
 

@@ -8,8 +8,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from codex_actors import errors
+from codex_actors._host import ChildCounts
 from codex_actors._supervision import AutoShutdown, ChildSpec, ChildType, ExitKind, Shutdown, Strategy
-from codex_actors._supervisor import ChildCounts, DynamicSupervisor
+from codex_actors._supervisor import DynamicSupervisor
 from tests.otp.cases import case
 from tests.otp.puppets import (
     EXITS,

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from codex_actors import errors
 from codex_actors._child import Child
+from codex_actors._host import ChildCounts
 from codex_actors._supervision import AutoShutdown, ChildSpec, ChildType, Strategy, SupervisorFlags
-from codex_actors._supervisor import ChildCounts, Supervisor
+from codex_actors._supervisor import Supervisor
 from tests.otp.cases import case
 from tests.otp.puppets import PERMANENT, TEMPORARY, open_supervisor, pids, running
 

@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from codex_actors import errors
 from codex_actors._child import Child
+from codex_actors._host import ChildCounts
 from codex_actors._supervision import (
     AutoShutdown,
     ChildSpec,
@@ -22,7 +23,7 @@ from codex_actors._supervision import (
     Strategy,
     check_child_specs,
 )
-from codex_actors._supervisor import ChildCounts, Supervisor
+from codex_actors._supervisor import Supervisor
 from tests.otp.cases import case
 from tests.otp.puppets import (
     EXITS,

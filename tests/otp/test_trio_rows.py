@@ -302,6 +302,7 @@ async def test_a_child_that_is_not_ready_in_time_is_cancelled(autojump_clock, pu
     async with open_supervisor() as top:
         with pytest.raises(errors.StartTimeoutError, match="did not call started within 4 s"):
             await top.start_child(spec)
+        assert log == ["begun", "gone"]
     assert (trio.current_time(), log) == (4, ["begun", "gone"])
     with pytest.raises(errors.ChildStartError) as caught:
         async with open_supervisor([spec]):
