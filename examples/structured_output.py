@@ -11,10 +11,7 @@ from codex_actors.errors import InvalidOutputError
 
 @dataclass
 class Finding:
-    """Something that is wrong.
-
-    What a class says of itself is sent to the model with the rest of its schema.
-    """
+    """Something that is wrong."""
 
     file: str
     problem: str

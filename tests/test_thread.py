@@ -4,14 +4,18 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, assert_type
 
+import msgspec
+import pydantic
 import pytest
 import trio
 import trio.testing
 from msgspec.structs import replace
 
-from codex_actors import Codex, errors, events
+from codex_actors import Codex, Thread, errors, events
 from codex_actors.items import AgentMessage
 from codex_actors.options import (
     BaseBranch,
@@ -24,7 +28,7 @@ from codex_actors.options import (
     TurnOptions,
     UncommittedChanges,
 )
-from codex_actors.results import SideEffects
+from codex_actors.results import JsonTurnResult, JsonValue, SideEffects, TurnResult
 from codex_actors.testing import (
     Act,
     closes_stdout,
@@ -559,3 +563,37 @@ async def test_without_a_named_home_codex_makes_its_own(tmp_path, monkeypatch):
     options = replace(fake_options(tmp_path, writes(DONE)), codex_home=None)
     async with Codex(options) as codex:
         assert (await codex.start_thread().run("go")).final_response == "done"
+
+
+@dataclass
+class Count:
+    count: int
+
+
+class CountStruct(msgspec.Struct):
+    count: int
+
+
+class CountDict(TypedDict):
+    count: int
+
+
+class CountModel(pydantic.BaseModel):
+    count: int
+
+
+async def test_type_checkers_know_what_is_parsed(open_codex):
+    """They check the types that are asserted here; running shows the values."""
+    async with open_codex(writes(STARTED + said('{"count": 1}') + COMPLETED)) as codex:
+        thread: Thread = codex.start_thread()
+        assert assert_type((await thread.run("go", output_type=Count)).parsed, Count).count == 1
+        assert assert_type((await thread.run("go", output_type=CountStruct)).parsed, CountStruct).count == 1
+        assert assert_type((await thread.run("go", output_type=CountDict)).parsed, CountDict)["count"] == 1
+        assert assert_type((await thread.run("go", output_type=CountModel)).parsed, CountModel).count == 1
+        async with thread.run_streamed("go", output_type=Count) as turn:
+            assert assert_type((await turn.wait_result()).parsed, Count).count == 1
+            assert assert_type(turn.result.parsed, Count).count == 1
+        schema = {"properties": {"count": {"type": "integer"}}}
+        result = assert_type(await thread.run("go", TurnOptions(output_schema=schema)), TurnResult)
+        assert isinstance(result, JsonTurnResult)
+        assert assert_type(result.parsed, JsonValue) == {"count": 1}

@@ -131,7 +131,7 @@ def describe_outcome(outcome: TurnResult | errors.CodexError, seconds: float) ->
     else:
         yield f"{FAILED} {outcome_name(outcome)} after {duration(seconds)}: {_indented(str(outcome))}"
         yield from _last_lines(getattr(outcome, "stderr_tail", ""))
-    done = outcome if isinstance(outcome, TurnResult) else getattr(outcome, "partial", None)
+    done = getattr(outcome, "partial", getattr(outcome, "result", outcome))
     if isinstance(done, TurnResult | PartialResult):
         yield f"{ASIDE} side effects: {done.side_effects.value}"
 

@@ -127,6 +127,14 @@ def test_the_outcome_says_how_long_and_how_much():
     ]
 
 
+def test_a_reply_that_does_not_fit_says_what_the_turn_may_have_done():
+    result = TurnResult(thread_id="t", final_response="a canary", side_effects=SideEffects.SEEN)
+    said = list(describe_outcome(errors.InvalidOutputError("not JSON at $", path="$", result=result), 2))
+    assert said[0].startswith("✗ InvalidOutputError after 2.0 s: ")
+    assert said[-1] == "· side effects: seen"
+    assert "canary" not in str(said)
+
+
 def test_a_failure_says_its_name_its_reason_and_codex_last_words():
     failed = errors.StreamTruncatedError(
         "it never said so", partial=PartialResult(side_effects=SideEffects.NONE), stderr_tail="a\nb\n"

@@ -95,6 +95,17 @@ def test_a_failure_says_its_name_and_every_fact_that_it_carries():
     assert not {"partial", "returncode", "args"} & said.keys()
 
 
+def test_a_reply_that_does_not_fit_says_what_the_turn_came_to():
+    result = TurnResult(
+        thread_id="a thread", final_response="no", side_effects=SideEffects.SEEN, returncode=0
+    )
+    line = result_of(errors.InvalidOutputError("not JSON at $", path="$", result=result), began=True)
+    assert (line["outcome"], line["path"], line["problem"]) == ("InvalidOutputError", "$", "not JSON at $")
+    assert (line["thread_id"], line["final_response"]) == ("a thread", "no")
+    assert (line["side_effects"], line["exit_code"]) == ("seen", 0)
+    assert "result" not in line
+
+
 def test_a_signal_is_no_exit_code():
     killed = errors.ProcessKilledError(partial=PartialResult(), returncode=-9)
     said = result_of(killed)
