@@ -69,12 +69,11 @@ class TurnSpan:
             heard: Its events.
             all_ordinary: Whether they hold no notice, nothing unknown and no noise.
         """
-        wants_items = self._to.wants(telemetry.ItemCompleted.name)
-        if all_ordinary and not wants_items:
+        if all_ordinary and not self._to.wants(telemetry.ItemCompleted.name):
             return  # a long stream: a look at each of its events is more than this costs
         for event in heard:
             match event:
-                case ItemCompleted(item=item) if wants_items:
+                case ItemCompleted(item=item):
                     tag = str(item.__struct_config__.tag)
                     self.emit(telemetry.ItemCompleted(item_type=tag, item_id=item.id))
                 case Error(message=message):
