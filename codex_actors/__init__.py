@@ -18,7 +18,7 @@ What Codex says is in `codex_actors.events` and `codex_actors.items`, what can g
 #   data        _data, _lazy, _toml, errors, events, items, options, results   what is said and asked
 #   decisions   _failures, _nursery, _output, _protocol, _schema, _supervision   bytes to an outcome
 #   telemetry   telemetry   who hears of what happens
-#   transport   _locks, _process, backends/   how Codex is started, read and stopped
+#   transport   _locks, _process/, backends/   how Codex is started, read and stopped
 #   supervisor  _child, _ending, _host, _reports, _supervisor   tasks that restart tasks
 #   actor       _runner, _span, _turn, _usage   one task per turn
 #   API         _codex, _thread   what users hold
@@ -76,6 +76,7 @@ if typing.TYPE_CHECKING:
     from codex_actors.results import (
         JsonTurnResult,
         JsonValue,
+        Leftovers,
         ParsedTurnResult,
         PartialResult,
         SideEffects,
@@ -110,6 +111,7 @@ __all__ = [
     "JsonTurnResult",
     "JsonValue",
     "LastThread",
+    "Leftovers",
     "LocalImage",
     "ParsedTurn",
     "ParsedTurnResult",
@@ -187,6 +189,7 @@ if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
             "results": (
                 "JsonTurnResult",
                 "JsonValue",
+                "Leftovers",
                 "ParsedTurnResult",
                 "PartialResult",
                 "SideEffects",

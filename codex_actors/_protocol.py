@@ -28,7 +28,7 @@ from codex_actors.events import (
 )
 from codex_actors.items import AgentMessage, CollabToolCall, CommandExecution, FileChange, Item, McpToolCall
 from codex_actors.options import MAX_LINE_BYTES
-from codex_actors.results import PartialResult, SideEffects, Timings, TurnResult, TurnUsage
+from codex_actors.results import Leftovers, PartialResult, SideEffects, Timings, TurnResult, TurnUsage
 
 MAX_SAMPLE_BYTES = 200
 MAX_NOTICES = 20
@@ -172,6 +172,7 @@ class Ending(NamedTuple):
         timings: How long it took.
         dropped_events: How many events nobody took.
         all_heard: Whether it surely had nothing more to say: it never ran, or ended by itself and in order.
+        leftovers: What it had left running.
     """
 
     returncode: int | None = None
@@ -179,6 +180,7 @@ class Ending(NamedTuple):
     timings: Timings = Timings()
     dropped_events: int = 0
     all_heard: bool = False
+    leftovers: Leftovers = Leftovers()
 
 
 class TurnState:
@@ -299,6 +301,7 @@ class TurnState:
             dropped_events=self.ending.dropped_events,
             timings=self.ending.timings,
             returncode=self.ending.returncode,
+            leftovers=self.ending.leftovers,
         )
 
     def outcome(self, *, thread_id: str = "", codex_home: str = "") -> TurnResult:

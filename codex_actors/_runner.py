@@ -5,7 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Never
 
@@ -118,12 +118,16 @@ class TurnRunner:
         if self._root is not None:
             raise trio.BusyResourceError("this runtime is open already")
         root = Supervisor("codex", SupervisorFlags())
-        async with root.open([DynamicSupervisor.child_spec("turns")], status):
-            self._root = root
+        backend = ChildSpec(id="backend", start=self._backend.serve, args=(self._options,), shutdown=math.inf)
+        turns = DynamicSupervisor.child_spec("turns")
+        async with AsyncExitStack() as stack:
             try:
-                yield
-            finally:
-                self._root = None
+                await stack.enter_async_context(root.open([backend, turns], status))
+            except errors.ChildStartError as exc:  # that it has children is no concern of whoever opens it
+                raise exc.__cause__ or exc from None
+            self._root = root
+            stack.callback(setattr, self, "_root", None)
+            yield
 
     def _supervisor_of_turns(self) -> DynamicSupervisor:
         # Looked up each time: a supervisor that was started again is another one.

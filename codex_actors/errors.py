@@ -12,6 +12,7 @@
     │   ├── ConfigRefusedError
     │   ├── UntrustedDirectoryError
     │   ├── SpawnError
+    │   ├── ContainmentError
     │   └── ResourceLimitError
     ├── ThreadError                       the caller: the conversation is not to be had
     │   ├── ThreadNotFoundError
@@ -72,6 +73,7 @@ __all__ = [
     "CodexPanickedError",
     "ConfigRefusedError",
     "ConnectionLostError",
+    "ContainmentError",
     "ContextWindowExceededError",
     "ErrorEventError",
     "IncompleteResponseError",
@@ -241,6 +243,22 @@ class SpawnError(SetupError):
         super().__init__(f"cannot start {codex_path}: {error.strerror or error}")
         self.codex_path = codex_path
         self.errno: int | None = error.errno
+
+
+class ContainmentError(SetupError):
+    """The way of containing process trees that was asked for is not to be had here.
+
+    Attributes:
+        means: The way.
+        problem: What stands against it.
+    """
+
+    category: ClassVar[Category] = "process"
+
+    def __init__(self, means: str, problem: str) -> None:
+        super().__init__(f"process trees cannot be contained by {means} here: {problem}")
+        self.means = means
+        self.problem = problem
 
 
 class ResourceLimitError(SetupError):

@@ -52,6 +52,7 @@ __all__ = [
     "CodexOptions",
     "Commit",
     "Config",
+    "Containment",
     "CustomReview",
     "Deadlines",
     "Env",
@@ -91,6 +92,7 @@ LOCAL_PROVIDERS = ("lmstudio", "ollama")
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 StrPath: TypeAlias = str | os.PathLike[str]
+Containment: TypeAlias = Literal["auto", "subreaper", "namespace", "process-group"]
 
 
 class Flag(Data, frozen=True):
@@ -324,6 +326,16 @@ class CodexOptions(Options, frozen=True, kw_only=True):
             Codex writes the output of a command in one line, up to 1 MiB of it before escaping.
         when_busy: What a second turn on a busy thread does: ``"wait"`` for the first to end, or
             ``"refuse"`` at once with `ThreadBusyError`.
+        containment: What keeps processes from outliving their turn: ``"subreaper"`` is a guard process, for
+            Linux, and changes nothing for what the model runs; ``"namespace"`` puts each Codex into a process
+            namespace too, where it sees no other processes and cannot use sudo; ``"process-group"`` works
+            everywhere and lets escape who wants to. ``"auto"`` takes the first of them that works here,
+            namespaces left out.
+        leftovers: What becomes of processes that a turn leaves running when Codex has ended by itself:
+            ``"kill"``, or ``"keep"`` for dev servers that are meant to stay. After an interrupt or a deadline
+            they are killed in any case.
+        allowed_leftovers: Patterns, as the shell's, of programs and command lines that are never killed:
+            daemons that turns share, such as ``"*GradleDaemon*"`` or ``"tmux*"``.
     """
 
     _private: ClassVar[frozenset[str]] = frozenset({"api_key", "config", "config_overrides", "env"})
@@ -340,6 +352,9 @@ class CodexOptions(Options, frozen=True, kw_only=True):
     deadlines: Annotated[Deadlines, Ours()] = Deadlines()
     max_line_bytes: Annotated[int, Ours()] = MAX_LINE_BYTES
     when_busy: Annotated[Literal["wait", "refuse"], Ours()] = "wait"
+    containment: Annotated[Containment, Ours()] = "auto"
+    leftovers: Annotated[Literal["kill", "keep"], Ours()] = "kill"
+    allowed_leftovers: Annotated[Sequence[str], Ours()] = ()
 
     def _check(self) -> None:
         self._require_url("base_url", "`api_key`")
@@ -352,6 +367,10 @@ class CodexOptions(Options, frozen=True, kw_only=True):
                 raise self._error(f"config_overrides[{at}]", "must be of the form key=value")
         if self.max_line_bytes < 1:
             raise self._error("max_line_bytes", "must be at least 1")
+        if self.containment == "namespace" and (self.leftovers == "keep" or self.allowed_leftovers):
+            raise self._error(
+                "containment", "is a namespace, which nothing can outlive: there are no leftovers to keep"
+            )
 
     def _check_config(self) -> None:
         for key, value in self.config.items():

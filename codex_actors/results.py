@@ -10,6 +10,7 @@ from codex_actors.items import Item
 __all__ = [
     "JsonTurnResult",
     "JsonValue",
+    "Leftovers",
     "ParsedTurnResult",
     "PartialResult",
     "SideEffects",
@@ -68,6 +69,21 @@ class Timings(Data, frozen=True, kw_only=True):
     exit_seconds: float = 0.0
 
 
+class Leftovers(Data, frozen=True, kw_only=True):
+    """What a turn had left running when its Codex ended, by the names of the programs.
+
+    Attributes:
+        killed: Those that were killed, the first ones.
+        kept: Those that may stay, the first ones.
+        proven: Whether nothing else of the turn lives, for certain. It is not where only a process group
+            contains turns, nor while somebody cannot be killed.
+    """
+
+    killed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    proven: bool = False
+
+
 class _Outcome(Data, frozen=True, kw_only=True):
     _private: ClassVar = frozenset({"final_response", "notices"})
 
@@ -81,6 +97,7 @@ class _Outcome(Data, frozen=True, kw_only=True):
     dropped_events: int = 0
     timings: Timings = Timings()
     returncode: int | None = None
+    leftovers: Leftovers = Leftovers()
 
 
 class TurnResult(_Outcome, frozen=True, kw_only=True):
@@ -100,6 +117,7 @@ class TurnResult(_Outcome, frozen=True, kw_only=True):
         timings: How long it took.
         returncode: Codex's exit status; negative is a signal number, such as ours if it would not exit
             after the turn had completed.
+        leftovers: What it had left running.
     """
 
     thread_id: str
@@ -139,6 +157,7 @@ class PartialResult(_Outcome, frozen=True, kw_only=True):
         dropped_events: How many events after an interrupt nobody took in time.
         timings: How long it took.
         returncode: Codex's exit status; negative is a signal number; None if it never ran.
+        leftovers: What it had left running.
     """
 
     thread_id: str | None = None

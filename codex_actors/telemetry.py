@@ -195,7 +195,7 @@ class ProcessStopped(TurnEvent, frozen=True, kw_only=True):
 
 
 class ProcessKilled(TurnEvent, frozen=True, kw_only=True):
-    """A Codex process was asked to stop, did not do so in time, and is sent SIGKILL.
+    """A Codex process was asked to stop, did not do so in time, and was sent SIGKILL.
 
     Attributes:
         pid: Its process id.
@@ -207,15 +207,19 @@ class ProcessKilled(TurnEvent, frozen=True, kw_only=True):
 
 
 class ProcessLeftovers(TurnEvent, frozen=True, kw_only=True):
-    """A Codex process is gone, and processes that it had started are not: they are sent SIGKILL.
+    """A Codex process is gone, and processes that it had started were not.
 
     Attributes:
-        pids: Their process ids.
+        pid: Its process id.
+        killed: Those that were killed, by the names of their programs.
+        kept: Those that may stay, likewise.
     """
 
     name: ClassVar[Name] = ("codex", "process", "leftovers")
 
-    pids: tuple[int, ...]
+    pid: int
+    killed: tuple[str, ...]
+    kept: tuple[str, ...]
 
 
 class Prompt(TurnEvent, frozen=True, kw_only=True):
@@ -423,7 +427,7 @@ _LOGGED: dict[Name, tuple[str, str]] = {
     ProcessSpawned.name: ("debug", "process.spawned"),
     ProcessStopped.name: ("debug", "process.stopped"),
     ProcessKilled.name: ("warning", "process.killed"),
-    ProcessLeftovers.name: ("warning", "process.leftovers_killed"),
+    ProcessLeftovers.name: ("warning", "process.leftovers"),
     Prompt.name: ("info", "prompt.sent"),
     Reply.name: ("info", "reply.received"),
 }

@@ -2,13 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
+from codex_actors._nursery import open_private_nursery
+from codex_actors._process import Containment
 from codex_actors._protocol import TurnState
 from codex_actors.backends import Backend, NewThread, Start, TurnRequest
 from codex_actors.events import Event, ItemCompleted
@@ -122,7 +125,25 @@ class Holder:
             thread=thread or ThreadOptions(),
             turn=turn or TurnOptions(),
         )
-        return await backend.run_turn(request, self.state, self.deliver, self.interrupted)
+        async with serving(backend, codex):
+            return await backend.run_turn(request, self.state, self.deliver, self.interrupted)
+
+
+@asynccontextmanager
+async def serving(backend: Backend, codex: CodexOptions) -> AsyncIterator[None]:
+    """Let a backend serve, as the runtime does."""
+    async with open_private_nursery() as nursery:
+        await nursery.start(partial(backend.serve, codex))
+        yield
+
+
+@asynccontextmanager
+async def contained() -> AsyncIterator[Containment]:
+    """What a backend starts its processes with."""
+    containment = Containment("subreaper", spawn_seconds=10, kill_seconds=10)
+    async with open_private_nursery() as nursery:
+        await nursery.start(containment.serve)
+        yield containment
 
 
 def answers_on_a_thread_of_its_own() -> Act:

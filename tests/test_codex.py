@@ -210,13 +210,14 @@ async def test_a_runtime_that_is_started_again_does_no_turn_again(tmp_path):
     """What a turn has done must not be done twice by a supervisor."""
     log = tmp_path / "log"
     options = fake_options(tmp_path, Act(f"echo asked >>{log}"), writes(STARTED), hangs())
-    crashes = [crash := trio.Event()]
+    crashes, all_restarted = [crash := trio.Event()], trio.Event()
 
     async def sibling(*, task_status: ChildStatus[None]) -> None:
         task_status.started()
         if crashes:
             await crashes.pop().wait()
             raise RuntimeError("down with everyone")
+        all_restarted.set()
         await trio.sleep_forever()
 
     children = [Codex.child_spec("agents", options), ChildSpec(id="sibling", start=sibling)]
@@ -228,7 +229,7 @@ async def test_a_runtime_that_is_started_again_does_no_turn_again(tmp_path):
                 crash.set()
                 async for _ in turn:
                     pass
-        await trio.testing.wait_all_tasks_blocked()
+        await all_restarted.wait()
         second = child_of(root, "agents")
         assert second is not first
         assert second.statistics().turns_started == 0
@@ -239,6 +240,10 @@ async def test_a_runtime_that_is_started_again_does_no_turn_again(tmp_path):
 async def test_a_runtime_that_is_killed_from_above_kills_its_turns(autojump_clock):
     class HardToStop:
         """Has begun what cannot be broken off."""
+
+        async def serve(self, codex: CodexOptions, *, task_status: trio.TaskStatus[None]) -> None:
+            task_status.started()
+            await trio.sleep_forever()
 
         async def run_turn(self, request: Any, state: Any, deliver: Any, interrupted: Any) -> TurnResult:
             with trio.CancelScope(shield=True):

@@ -3,15 +3,16 @@
 import errno
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from codex_actors import errors
-from codex_actors._process import MAX_STDERR_BYTES, STDOUT_BYTES, Process, open_anonymous_file, open_process
+from codex_actors._process import MAX_STDERR_BYTES, STDOUT_BYTES, Containment, Process, open_anonymous_file
 from tests.cancel_steps import cancel_at_each_step
 from tests.leak_check import HAS_PROC
 from tests.limits import descriptors_left
@@ -19,20 +20,32 @@ from tests.limits import descriptors_left
 FOR_EVER = "exec sleep 600"  # exec: a shell hears of a signal only when its child has ended
 
 
-@asynccontextmanager
-async def shell(
-    script: str, *, given: bytes = b"", interrupt_seconds: float = 10.0, pass_fds: Sequence[int] = ()
-) -> AsyncIterator[Process]:
-    with open_anonymous_file(given) as stdin:
-        async with open_process(
-            ("/bin/sh", "-c", script),
-            env={"PATH": os.environ["PATH"]},
-            stdin=stdin,
-            pass_fds=pass_fds,
-            interrupt_seconds=interrupt_seconds,
-            kill_seconds=10,
-        ) as process:
-            yield process
+@pytest.fixture(params=["subreaper", "process-group"])
+async def containment(request, nursery) -> Containment:
+    containment = Containment(request.param, spawn_seconds=10, kill_seconds=10)
+    await nursery.start(containment.serve)
+    return containment
+
+
+@pytest.fixture
+def shell(containment):
+    """Runs a script."""
+
+    @asynccontextmanager
+    async def shell(
+        script: str, *, given: bytes = b"", interrupt_seconds: float = 10.0, **options: Any
+    ) -> AsyncIterator[Process]:
+        with open_anonymous_file(given) as stdin:
+            async with containment.open_process(
+                ("/bin/sh", "-c", script),
+                env={"PATH": os.environ["PATH"]},
+                stdin=stdin,
+                interrupt_seconds=interrupt_seconds,
+                **options,
+            ) as process:
+                yield process
+
+    return shell
 
 
 async def read_all(process: Process) -> bytes:
@@ -48,10 +61,11 @@ def pid_file(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "pid"
     yield path
     if path.exists():
-        os.kill(int(path.read_text()), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(int(path.read_text()), signal.SIGKILL)
 
 
-async def test_what_it_is_given_it_reads_and_what_it_writes_we_read():
+async def test_what_it_is_given_it_reads_and_what_it_writes_we_read(shell):
     async with shell("cat; echo gone wrong >&2; exit 3", given=b"hello") as process:
         assert await read_all(process) == b"hello"
         await process.wait()
@@ -59,20 +73,20 @@ async def test_what_it_is_given_it_reads_and_what_it_writes_we_read():
     assert process.stderr_tail == "gone wrong\n"
 
 
-async def test_it_is_over_when_the_block_is_left_and_not_before():
+async def test_it_is_over_when_the_block_is_left_and_not_before(shell):
     async with shell(FOR_EVER) as process:
         assert process.returncode is None
     assert process.returncode == -signal.SIGINT
 
 
-async def test_leaving_the_block_lets_it_stop_by_itself():
+async def test_leaving_the_block_lets_it_stop_by_itself(shell):
     async with shell("trap 'echo bye >&2; exit 5' INT; echo ready; while :; do sleep 0.01; done") as process:
         await process.receive_some()
     assert process.returncode == 5
     assert process.stderr_tail == "bye\n"
 
 
-async def test_what_ignores_interrupt_and_terminate_is_killed():
+async def test_what_ignores_interrupt_and_terminate_is_killed(shell):
     script = f"trap '' INT TERM; echo ready; {FOR_EVER}"
     with trio.fail_after(5):
         async with shell(script, interrupt_seconds=0.05) as process:
@@ -80,14 +94,14 @@ async def test_what_ignores_interrupt_and_terminate_is_killed():
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_the_kill_comes_when_the_time_is_over_and_not_before():
+async def test_the_kill_comes_when_the_time_is_over_and_not_before(shell):
     async with shell(f"trap '' INT; echo ready; {FOR_EVER}", interrupt_seconds=0.3) as process:
         await process.receive_some()
         began = trio.current_time()
     assert 0.3 <= trio.current_time() - began < 3
 
 
-async def test_its_output_is_read_while_it_is_being_stopped():
+async def test_its_output_is_read_while_it_is_being_stopped(shell):
     # The shell hears of the signal only when its child has ended, and that is blocked on a full pipe.
     script = "trap 'exit 5' INT; echo ready; head -c 3000000 /dev/zero; exit 6"
     async with shell(script) as process:
@@ -95,7 +109,7 @@ async def test_its_output_is_read_while_it_is_being_stopped():
     assert process.returncode == 5
 
 
-async def test_being_cancelled_ends_it_too():
+async def test_being_cancelled_ends_it_too(shell):
     with trio.move_on_after(0.05) as scope:
         async with shell(FOR_EVER) as process:
             await process.receive_some()
@@ -103,14 +117,14 @@ async def test_being_cancelled_ends_it_too():
     assert process.returncode == -signal.SIGINT
 
 
-async def test_an_error_in_the_block_ends_it_and_leaves_bare():
+async def test_an_error_in_the_block_ends_it_and_leaves_bare(shell):
     with pytest.raises(KeyError):
         async with shell(FOR_EVER) as process:
             raise KeyError
     assert process.returncode == -signal.SIGINT
 
 
-async def test_ending_it_twice_gives_it_no_second_grace():
+async def test_ending_it_twice_gives_it_no_second_grace(shell):
     async with shell(f"trap '' INT; echo ready; {FOR_EVER}", interrupt_seconds=0.3) as process:
         await process.receive_some()
         began = trio.current_time()
@@ -119,14 +133,14 @@ async def test_ending_it_twice_gives_it_no_second_grace():
     assert trio.current_time() - began < 0.3 + 0.25
 
 
-async def test_four_megabytes_for_a_process_that_reads_nothing_are_no_trouble():
+async def test_four_megabytes_for_a_process_that_reads_nothing_are_no_trouble(shell):
     async with shell("exit 7", given=b"x" * 4_000_000) as process:
         assert await read_all(process) == b""
         await process.wait()
     assert process.returncode == 7
 
 
-async def test_a_flood_on_stderr_blocks_nobody_and_only_its_end_is_kept():
+async def test_a_flood_on_stderr_blocks_nobody_and_only_its_end_is_kept(shell):
     script = "head -c 10000000 /dev/zero | tr '\\0' x >&2; echo the end >&2; echo done"
     async with shell(script) as process:
         assert await read_all(process) == b"done\n"
@@ -135,7 +149,7 @@ async def test_a_flood_on_stderr_blocks_nobody_and_only_its_end_is_kept():
     assert len(process.stderr_tail) == MAX_STDERR_BYTES
 
 
-async def test_an_endless_flood_on_stderr_leaves_the_other_tasks_their_turn():
+async def test_an_endless_flood_on_stderr_leaves_the_other_tasks_their_turn(shell):
     with trio.fail_after(10):
         async with shell("exec cat /dev/zero >&2") as process:
             for _ in range(100):
@@ -143,19 +157,19 @@ async def test_an_endless_flood_on_stderr_leaves_the_other_tasks_their_turn():
     assert process.returncode == -signal.SIGINT
 
 
-async def test_stderr_that_is_no_utf8_is_read_leniently():
+async def test_stderr_that_is_no_utf8_is_read_leniently(shell):
     async with shell(r"printf 'bad \377' >&2") as process:
         await process.wait()
     assert process.stderr_tail == "bad \N{REPLACEMENT CHARACTER}"
 
 
-async def test_a_closed_stdout_is_not_the_end_of_the_process():
+async def test_a_closed_stdout_is_not_the_end_of_the_process(shell):
     async with shell(f"exec >&-; {FOR_EVER}") as process:
         assert await process.receive_some() == b""
         assert process.returncode is None
 
 
-async def test_no_byte_is_lost_when_reading_is_cancelled():
+async def test_no_byte_is_lost_when_reading_is_cancelled(shell):
     async with shell("echo one; sleep 0.05; echo two") as process:
         output = b""
         while not output.endswith(b"two\n"):
@@ -164,7 +178,7 @@ async def test_no_byte_is_lost_when_reading_is_cancelled():
     assert output == b"one\ntwo\n"
 
 
-async def test_a_child_of_its_own_that_holds_the_pipes_holds_nobody_up(pid_file):
+async def test_a_child_of_its_own_that_holds_the_pipes_holds_nobody_up(shell, pid_file):
     with trio.fail_after(5):
         async with shell(f"{FOR_EVER} & echo $! >{pid_file}; echo said") as process:
             assert await read_all(process) == b"said\n"
@@ -172,26 +186,26 @@ async def test_a_child_of_its_own_that_holds_the_pipes_holds_nobody_up(pid_file)
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-async def test_a_child_of_its_own_that_floods_the_pipes_holds_nobody_up(pid_file, stream):
+async def test_a_child_of_its_own_that_floods_the_pipes_holds_nobody_up(shell, pid_file, stream):
     with trio.fail_after(5):
         async with shell(f"cat /dev/zero >&{stream} & echo $! >{pid_file}; echo said") as process:
             assert b"said\n" in await read_all(process)
     assert process.returncode == 0
 
 
-async def test_all_that_it_wrote_is_read_when_it_is_long_gone():
+async def test_all_that_it_wrote_is_read_when_it_is_long_gone(shell):
     async with shell(f"head -c {STDOUT_BYTES} /dev/zero") as process:
         await process.wait()
         assert len(await read_all(process)) == STDOUT_BYTES
 
 
-async def test_it_leads_a_session_of_its_own():
+async def test_it_leads_a_session_of_its_own(shell):
     async with shell(FOR_EVER) as process:
         assert os.getsid(process.pid) == process.pid
 
 
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
-async def test_it_has_the_descriptors_it_was_given_and_no_others(tmp_path):
+async def test_it_has_the_descriptors_it_was_given_and_no_others(shell, tmp_path):
     with open_anonymous_file(b"a schema") as given:
         # Without a pipe of the shell's own, which would come and go.
         script = f"cat /dev/fd/{given}; echo; for fd in /proc/$$/fd/*; do readlink $fd; done"
@@ -202,7 +216,7 @@ async def test_it_has_the_descriptors_it_was_given_and_no_others(tmp_path):
     assert kinds == [b"/memfd", b"/memfd", b"pipe", b"pipe"]
 
 
-async def test_a_file_without_a_name_is_read_from_its_start():
+def test_a_file_without_a_name_is_read_from_its_start():
     with open_anonymous_file(b"hello") as fd:
         assert os.read(fd, 100) == b"hello"
     with pytest.raises(OSError, match="descriptor"):
@@ -224,9 +238,9 @@ def not_a_program(tmp_path: Path) -> str:
     return str(path)
 
 
-async def start(path: str) -> None:
+async def start(containment: Containment, path: str) -> None:
     with open_anonymous_file(b"") as stdin:
-        async with open_process((path,), env={}, stdin=stdin, interrupt_seconds=1, kill_seconds=1):
+        async with containment.open_process((path,), env={}, stdin=stdin, interrupt_seconds=1):
             pass
 
 
@@ -239,22 +253,22 @@ async def start(path: str) -> None:
         ("not_a_program", errno.ENOEXEC),
     ],
 )
-async def test_what_cannot_be_started_is_named_with_the_reason(path, number, request):
+async def test_what_cannot_be_started_is_named_with_the_reason(containment, path, number, request):
     path = path if path.startswith("/") else request.getfixturevalue(path)
     with pytest.raises(errors.SpawnError, match=os.strerror(number)) as caught:
-        await start(path)
+        await start(containment, path)
     assert (caught.value.codex_path, caught.value.errno) == (path, number)
 
 
 @pytest.mark.parametrize("count", range(6))
-async def test_too_few_descriptors_are_an_error_that_says_so_and_leaves_nothing(count):
+async def test_too_few_descriptors_are_an_error_that_says_so_and_leaves_nothing(shell, count):
     with descriptors_left(count), pytest.raises(errors.ResourceLimitError, match="ulimit -n") as caught:
         async with shell("exit 0"):
             pass
     assert caught.value.errno == errno.EMFILE
 
 
-async def test_cancelled_at_any_step_it_leaves_nothing():
+async def test_cancelled_at_any_step_it_leaves_nothing(shell):
     async def work() -> None:
         async with shell("echo ready; exec cat") as process:
             await process.receive_some()

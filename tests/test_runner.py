@@ -29,6 +29,10 @@ class Scripted:
         self.requests: list[TurnRequest] = []
         self.running = self.most_running = 0
 
+    async def serve(self, codex: CodexOptions, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
     async def run_turn(
         self, request: TurnRequest, state: TurnState, deliver: Deliver, interrupted: trio.Event
     ) -> TurnResult:

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, assert_type
@@ -75,7 +75,8 @@ def pid_file(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "pid"
     yield path
     if path.exists():
-        os.kill(int(path.read_text()), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(int(path.read_text()), signal.SIGKILL)
 
 
 async def test_a_run_returns_all_that_the_turn_came_to(open_codex):

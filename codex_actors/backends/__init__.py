@@ -1,7 +1,7 @@
 """Ways to reach Codex, one file each.
 
 A backend runs one turn at a time on behalf of an actor; it knows Codex, but neither threads' locks nor
-users. Write your own by giving a class a `Backend.run_turn`.
+users. Write your own by giving a class the two methods of `Backend`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -93,7 +93,22 @@ class TurnRequest(Data, frozen=True, kw_only=True):
 
 
 class Backend(Protocol):
-    """A way to run a turn."""
+    """A way to run turns."""
+
+    async def serve(self, codex: CodexOptions, *, task_status: trio.TaskStatus[None]) -> None:
+        """Keep up what all turns of a runtime share, until cancelled.
+
+        It is a permanent child of the runtime's supervisor: where it fails, it is called again, while turns
+        go on or not, as the backend can.
+
+        Args:
+            codex: The runtime's options.
+            task_status: To be told when turns can be run.
+
+        Raises:
+            SetupError: Turns cannot be run here; the runtime does not open.
+        """
+        ...
 
     async def run_turn(
         self,

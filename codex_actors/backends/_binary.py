@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from codex_actors import errors
-from codex_actors._process import open_anonymous_file, open_process, translate_os_errors
+from codex_actors._process import Containment, open_anonymous_file, translate_os_errors
 from codex_actors.backends._argv import environment
 from codex_actors.options import CodexOptions
 
@@ -50,6 +50,19 @@ def _bundled() -> str | None:
     return str(path)
 
 
+def find_bwrap(codex_path: str) -> str:
+    """Find the program that makes namespaces: the one that came with Codex, else the one on PATH.
+
+    Raises:
+        ContainmentError: There is none.
+    """
+    bundled = Path(codex_path).resolve().parents[1] / "codex-resources" / "bwrap"
+    found = shutil.which(bundled) or shutil.which("bwrap")
+    if found is None:
+        raise errors.ContainmentError("namespace", f"there is neither {bundled} nor a bwrap on PATH")
+    return found
+
+
 # The binaries that are new enough, each by its path and what changes with its file: a fact about this
 # machine, which every runtime of the program shares.
 _checked: set[tuple[str, int, int]] = set()
@@ -61,7 +74,7 @@ class Versions:
     def __init__(self) -> None:
         self._asking = trio.Lock()
 
-    async def check(self, codex_path: str, codex: CodexOptions) -> None:
+    async def check(self, codex_path: str, codex: CodexOptions, containment: Containment) -> None:
         """See that the binary is one we can rely on.
 
         What does not look like a version is let through with a warning: it may be a wrapper, and no
@@ -78,7 +91,7 @@ class Versions:
         with trio.move_on_after(deadlines.spawn_seconds) as asking:
             async with self._asking:
                 if identity not in _checked:
-                    _judge(codex_path, await _ask_version(codex_path, codex))
+                    _judge(codex_path, await _ask_version(codex_path, codex, containment))
                     _checked.add(identity)
         if asking.cancelled_caught:
             late = TimeoutError(f"it did not say its version within {deadlines.spawn_seconds:g} s")
@@ -91,15 +104,14 @@ def _identity(codex_path: str) -> tuple[str, int, int]:
     return codex_path, status.st_mtime_ns, status.st_size
 
 
-async def _ask_version(codex_path: str, codex: CodexOptions) -> bytes:
+async def _ask_version(codex_path: str, codex: CodexOptions, containment: Containment) -> bytes:
     answer = b""
     with open_anonymous_file(b"") as stdin:
-        async with open_process(
+        async with containment.open_process(
             (codex_path, "--version"),
             env=environment(codex, os.environ),
             stdin=stdin,
             interrupt_seconds=0.1,
-            kill_seconds=codex.deadlines.kill_seconds,
         ) as process:
             while len(answer) < _MAX_ANSWER_BYTES and (data := await process.receive_some()):
                 answer += data

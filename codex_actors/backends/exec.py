@@ -11,14 +11,15 @@ import trio
 
 from codex_actors import errors, telemetry
 from codex_actors._nursery import open_private_nursery
-from codex_actors._process import Process, open_anonymous_file, open_process
+from codex_actors._process import Containment, Process, open_anonymous_file
 from codex_actors._protocol import Ending, LineDecoder, TurnState
 from codex_actors.backends import ForkThread, ResumeThread, TurnRequest
 from codex_actors.backends._argv import Command, build_command, offers_tools
-from codex_actors.backends._binary import Versions, find_codex
+from codex_actors.backends._binary import Versions, find_bwrap, find_codex
 from codex_actors.backends._home import find_home, is_surely_read_only, read_config_files
 from codex_actors.events import Event
-from codex_actors.results import Timings, TurnResult
+from codex_actors.options import CodexOptions
+from codex_actors.results import Leftovers, Timings, TurnResult
 
 __all__ = ["ExecBackend"]
 
@@ -35,6 +36,20 @@ class ExecBackend:
 
     def __init__(self) -> None:
         self._versions = Versions()
+        self._containment: Containment | None = None
+
+    async def serve(self, codex: CodexOptions, *, task_status: trio.TaskStatus[None]) -> None:
+        """Keep up what contains the processes of all turns; see `Backend.serve`.
+
+        Raises:
+            ContainmentError: The means that the options name is not to be had here.
+        """
+        self._containment = self._containment or Containment(
+            codex.containment,
+            spawn_seconds=codex.deadlines.spawn_seconds,
+            kill_seconds=codex.deadlines.kill_seconds,
+        )
+        await self._containment.serve(task_status=task_status)
 
     async def run_turn(
         self,
@@ -50,9 +65,11 @@ class ExecBackend:
             ThreadError: The thread is not to be had, or Codex started another one.
             TurnError: The turn did not complete.
         """
+        if self._containment is None:
+            raise errors.RuntimeClosedError
         codex_path = find_codex(request.codex.codex_path)
-        await self._versions.check(codex_path, request.codex)
-        actor = _ExecActor(request, state, deliver, interrupted)
+        await self._versions.check(codex_path, request.codex, self._containment)
+        actor = _ExecActor(request, state, deliver, interrupted, self._containment)
         await actor.run(codex_path)
         return actor.outcome()
 
@@ -67,7 +84,9 @@ class _ExecActor:
         state: TurnState,
         deliver: Callable[[list[Event]], Awaitable[None]],
         interrupted: trio.Event,
+        containment: Containment,
     ) -> None:
+        self._containment = containment
         self._request = request
         self._deadlines = request.codex.deadlines
         self._host = dict(os.environ)  # which decodes each variable anew, whenever it is read
@@ -105,15 +124,17 @@ class _ExecActor:
 
     async def _run_process(self, codex_path: str) -> None:
         with _files(self._request) as (stdin, schema):
-            command = self._command(codex_path, schema)
-            async with open_process(
+            command, codex = self._command(codex_path, schema), self._request.codex
+            async with self._containment.open_process(
                 command.argv,
                 env=command.env,
                 stdin=stdin,
                 pass_fds=() if schema is None else (schema,),
                 absorb=self._absorb,
+                may_stay=codex.allowed_leftovers,
+                keep=codex.leftovers == "keep",
+                bwrap=find_bwrap(codex_path) if codex.containment == "namespace" else None,
                 interrupt_seconds=self._deadlines.interrupt_seconds,
-                kill_seconds=self._deadlines.kill_seconds,
             ) as self._process:
                 self._request.emit(telemetry.ProcessSpawned(pid=self._process.pid))
                 await self._attend(self._process)
@@ -226,20 +247,31 @@ class _ExecActor:
     def _note_end(self, *, undisturbed: bool) -> None:
         self._absorb(b"")
         gone_at = trio.current_time()
-        returncode = self._process.returncode if self._process else None
+        process = self._process
+        returncode = process.returncode if process else None
         self._state.ending = Ending(
             returncode=returncode,
-            stderr_tail=self._process.stderr_tail if self._process else "",
+            stderr_tail=process.stderr_tail if process else "",
             timings=Timings(
                 first_event_seconds=self._since_start(self._first_event_at),
                 last_event_seconds=self._since_start(self._last_event_at),
                 exit_seconds=gone_at - self._started_at,
             ),
             dropped_events=self._dropped_events,
-            all_heard=self._process is None or (undisturbed and returncode in _ORDERLY),
+            all_heard=process is None or (undisturbed and returncode in _ORDERLY),
+            leftovers=process.leftovers if process else Leftovers(),
         )
-        if self._process is not None:
-            self._request.emit(telemetry.ProcessStopped(pid=self._process.pid, returncode=returncode))
+        if process is not None:
+            self._tell_end(process)
+
+    def _tell_end(self, process: Process) -> None:
+        left = process.leftovers
+        if process.killed:
+            self._request.emit(telemetry.ProcessKilled(pid=process.pid))
+        if left.killed or left.kept:
+            event = telemetry.ProcessLeftovers(pid=process.pid, killed=left.killed, kept=left.kept)
+            self._request.emit(event)
+        self._request.emit(telemetry.ProcessStopped(pid=process.pid, returncode=process.returncode))
 
     def outcome(self) -> TurnResult:
         """What became of the turn, now that its process is gone."""

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ def pid_file(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "pid"
     yield path
     if path.exists():
-        os.kill(int(path.read_text()), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(int(path.read_text()), signal.SIGKILL)
 
 
 # --- how a turn can end --------------------------------------------------------------------------
@@ -518,7 +520,8 @@ async def test_how_long_it_took_is_told(play):
     timings = (await play(Act("sleep 0.05"), writes(STARTED), Act("sleep 0.05"), writes(COMPLETED))).timings
     assert timings.first_event_seconds is not None
     assert timings.last_event_seconds is not None
-    assert 0.05 <= timings.first_event_seconds <= timings.last_event_seconds - 0.04
+    assert 0.05 <= timings.first_event_seconds <= timings.last_event_seconds
+    assert timings.last_event_seconds >= 0.1
     assert timings.last_event_seconds <= timings.exit_seconds < 5
 
 

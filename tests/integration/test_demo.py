@@ -5,6 +5,8 @@ import re
 import shutil
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +22,7 @@ LEAKING_CODEX = """\
 #!/bin/sh
 if [ "$1" = exec ]; then
     echo planted >"$TMPDIR/planted.txt"
-    setsid sleep 600 </dev/null >/dev/null 2>&1 &
-    echo $! >>{pids}
+    echo "$CODEX_HOME" >{service}
 fi
 exec {codex} "$@"
 """
@@ -74,22 +75,39 @@ async def test_three_turns_end_as_they_should_and_nothing_is_left(codex_binary: 
     assert all(line.isprintable() for line in text.splitlines())
 
 
+@asynccontextmanager
+async def starts_what_it_is_asked_for(fifo: Path) -> AsyncIterator[list[trio.Process]]:
+    """A service that starts processes for others, as dockerd does: what nobody's containment can hold."""
+    os.mkfifo(fifo)
+    started: list[trio.Process] = []
+
+    async def serve() -> None:
+        async with trio.lowlevel.FdStream(os.open(fifo, os.O_RDWR | os.O_NONBLOCK)) as requests:
+            async for homes in requests:
+                for home in homes.decode().split():
+                    env = {"CODEX_HOME": home}
+                    started.append(await trio.lowlevel.open_process(("/bin/sleep", "600"), env=env))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        yield started
+        nursery.cancel_scope.cancel()
+    for process in started:
+        process.kill()
+        await process.wait()
+
+
 async def test_a_planted_leak_turns_the_line_red_and_the_status_to_1(codex_binary: Path, tmp_path: Path):
-    pids = tmp_path / "pids"
-    codex = script(tmp_path / "codex", LEAKING_CODEX.format(codex=codex_binary, pids=pids))
-    try:
-        async with open_terminal([*COMMAND, "demo", "--codex", str(codex)], ENV, tmp_path) as terminal:
-            text = await terminal.read_until("is removed")
-    finally:
-        planted = [int(pid) for pid in pids.read_text().split()]
-        for pid in planted:
-            os.kill(pid, signal.SIGKILL)
+    codex = script(tmp_path / "codex", LEAKING_CODEX.format(codex=codex_binary, service=tmp_path / "service"))
+    demo = open_terminal([*COMMAND, "demo", "--codex", str(codex)], ENV, tmp_path)
+    async with starts_what_it_is_asked_for(tmp_path / "service") as planted, demo as terminal:
+        text = await terminal.read_until("is removed")
     assert terminal.status == 1
     assert "\x1b[1;31m✗\x1b[0m left behind: " in text
     words = re.sub(r"\s+", " ", text.rpartition("left behind: ")[2])
     assert "temporary file planted.txt" in words
     assert len(planted) == 3
-    assert all(f"process {pid} (sleep)" in words for pid in planted)
+    assert all(f"process {process.pid} (sleep)" in words for process in planted)
 
 
 async def test_without_a_sandbox_the_demo_says_so_and_does_without(codex_binary: Path, tmp_path: Path):
