@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
@@ -117,6 +118,9 @@ def output_of_type(output_type: type[_T]) -> Output[_T]:
 
 
 def _schema_of(output_type: type[_T]) -> tuple[Mapping[str, object], Callable[[bytes], _T]]:
+    if hasattr(output_type, "__is_pydantic_dataclass__"):
+        # It would be taken for a plain dataclass, and none of its validators be asked.
+        raise TypeError("it is a dataclass of pydantic's, and has to be a model or a plain one")
     if isinstance(output_type, _ModelClass):
         return output_type.model_json_schema(), cast("Callable[[bytes], _T]", output_type.model_validate_json)
     [schema], definitions = msgspec.json.schema_components([output_type], ref_template="#/$defs/{name}")
@@ -155,7 +159,7 @@ def _validator(schema: dict[str, JsonValue]) -> Callable[[bytes], JsonValue]:
 
     def read(given: bytes) -> JsonValue:
         value: JsonValue = msgspec.json.decode(given)
-        errors = validator.iter_errors(value)
+        errors = islice(validator.iter_errors(value), _MAX_PROBLEMS)
         found = [_Misfit(f"`{error.validator}` is not kept", error.json_path) for error in errors]
         if found:
             raise _MisfitError(found)

@@ -7,6 +7,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from inspect import cleandoc
 from typing import ClassVar, Literal, NoReturn, TypeAlias, assert_never
 
 import msgspec
@@ -78,6 +79,7 @@ class _Keywords(_Said, rename="camel", forbid_unknown_fields=True):
     # These bind nobody.
     default: msgspec.Raw = _ABSENT
     schema: str | None = msgspec.field(name="$schema", default=None)
+    id: str | None = msgspec.field(name="$id", default=None)  # but deeper down, what refers to `#` means that
     comment: str | None = msgspec.field(name="$comment", default=None)
     discriminator: msgspec.Raw = _ABSENT
     examples: msgspec.Raw = _ABSENT
@@ -240,7 +242,10 @@ class _Reader:
         return self._typed(keywords, said, path)
 
     def _read(self, given: msgspec.Raw, path: str) -> _Form:
-        return self.form(_keywords(given, path), path)
+        keywords = _keywords(given, path)
+        if keywords.id is not None:
+            _refuse(path, "uses `$id`, which only the whole schema may have")
+        return self.form(keywords, path)
 
     def _definition(self, ref: str, path: str) -> str:
         if ref == "#":
@@ -317,7 +322,7 @@ class _Restorer:
     def _fits(self, form: _Form, value: JsonValue) -> bool:
         pair = (id(form), id(value))
         if pair not in self._fit:
-            self._fit[pair] = False  # while it is being found out: no help is a form that is made of itself
+            self._fit[pair] = False  # should the question come up again before it is answered
             self._fit[pair] = self._finds_fit(form, value)
         return self._fit[pair]
 
@@ -376,8 +381,10 @@ def _said(keywords: _Keywords) -> _Words:
         in_words.append(f"format: {said.pop('format')}")
     if keywords.pattern and _LOOKS_AROUND.search(keywords.pattern):
         in_words.append(f"pattern: {said.pop('pattern')}")
+    description = cleandoc(keywords.description or "")  # it may well be a docstring
     if in_words:
-        said["description"] = " ".join(filter(None, [keywords.description, f"({'; '.join(in_words)})"]))
+        description = f"{description} ({'; '.join(in_words)})".strip()
+    said["description"] = description or None
     words: _Words = msgspec.to_builtins(_Said(**said))
     return words
 
@@ -388,6 +395,8 @@ def _branches(keywords: _Keywords, path: str) -> Sequence[msgspec.Raw] | None:
         _refuse(path, "uses `allOf`: put what it says into one schema")
     if len(given) > 1:
         _refuse(path, "joins `anyOf`, `oneOf` or `allOf`: use `anyOf` alone")
+    if [] in given:
+        _refuse(path, "may hold nothing: `anyOf` and `oneOf` need an entry")
     return given[0] if given else None
 
 
@@ -405,7 +414,7 @@ def _check_beside(what: str, keywords: _Keywords, said: _Words, path: str) -> No
 
 
 def _types(keywords: _Keywords, path: str) -> tuple[_Type, ...]:
-    if keywords.type is not None:
+    if keywords.type:
         return (keywords.type,) if isinstance(keywords.type, str) else tuple(keywords.type)
     if keywords.properties is not None:
         return ("object",)

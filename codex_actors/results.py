@@ -126,8 +126,8 @@ class TurnResult(_Outcome, frozen=True, kw_only=True):
 class ParsedTurnResult(TurnResult, Generic[_T_co], frozen=True, kw_only=True):
     """What a completed turn came to, with its final response as an instance of the type asked for.
 
-    Where the turn was asked again, `items`, `usage`, `timings` and what is counted are those of all its
-    attempts, and the rest is that of the last.
+    Where the response had to be asked for again, `items`, `usage`, `timings` and what is counted are those of
+    all attempts, and the rest is that of the last. The ids of items begin anew with each.
 
     Attributes:
         parsed: The final response, checked.

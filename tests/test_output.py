@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Ty
 
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 
 from codex_actors._output import joined, output_of_schema, output_of_type, read_only, repair_prompt
@@ -253,6 +254,11 @@ class Free(pydantic.BaseModel):
     free: list[Any]
 
 
+@pydantic.dataclasses.dataclass
+class Checked:
+    it: int
+
+
 class Calling(pydantic.BaseModel):
     call: Callable[[], int]
 
@@ -267,6 +273,7 @@ class Calling(pydantic.BaseModel):
         (Odd, "output_type"),
         (Unknown, "output_type"),
         (Calling, "output_type"),
+        (Checked, "output_type"),
         (Data("an instance"), "output_type"),
     ],
 )

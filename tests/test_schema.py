@@ -128,6 +128,18 @@ def test_what_binds_nobody_is_not_sent():
     assert strict_of({"type": "integer", **notes}) == {"type": "integer"}
 
 
+def test_a_schema_may_have_a_name():
+    named = {"$id": "https://example.org/it.json", "$schema": "https://json-schema.org/draft/2020-12/schema"}
+    assert Schema({**named, "properties": {}}, FIELD).strict == Schema({"properties": {}}, FIELD).strict
+
+
+def test_a_docstring_is_sent_without_its_indentation():
+    assert strict_of({"type": "string", "description": "It.\n\n    Really.\n    "}) == {
+        "type": "string",
+        "description": "It.\n\nReally.",
+    }
+
+
 def test_nothing_stands_beside_a_reference():
     said = strict(
         {"a": {"$ref": "#/$defs/It", "default": "x"}, "b": {"$ref": "#/$defs/It", "description": "it"}},
@@ -182,6 +194,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "anything": ({}, "say its type"),
     "a list of anything": ({"type": "array"}, "say its type"),
     "a list of anything, in a word": ({"type": "array", "items": True}, "say its type"),
+    "no types": ({"type": []}, "say its type"),
+    "no branches": ({"anyOf": []}, "may hold nothing"),
+    "a name of its own": ({"type": "string", "$id": "it"}, "`$id`"),
     "no values": ({"enum": []}, "say its type"),
     "not": ({"not": {"type": "string"}}, "`not`"),
     "patternProperties": ({"type": "object", "patternProperties": {}}, "`patternProperties`"),
