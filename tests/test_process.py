@@ -110,8 +110,10 @@ async def test_its_output_is_read_while_it_is_being_stopped(shell):
 
 
 async def test_being_cancelled_ends_it_too(shell):
-    with trio.move_on_after(0.05) as scope:
-        async with shell(FOR_EVER) as process:
+    with trio.CancelScope() as scope:
+        async with shell(f"echo ready; {FOR_EVER}") as process:
+            await process.receive_some()
+            scope.cancel()
             await process.receive_some()
     assert scope.cancelled_caught
     assert process.returncode == -signal.SIGINT
