@@ -18,6 +18,7 @@ TESTS, LINT, TYPES, DOCS = (
 # What reads Codex and what asks it is pure, and decides every outcome: there, each branch is tested.
 FULLY_COVERED = (
     "_data",
+    "_ending",
     "_output",
     "_protocol",
     "_schema",

@@ -222,7 +222,7 @@ class Host(ABC):
                     self._end(theirs)
                     await self._stop()
         except BaseException as error:
-            if theirs is None:  # Ctrl-C, in the nursery's own wait
+            if theirs is None:  # pragma: no cover - Ctrl-C in the one step of the nursery's own wait
                 self._ending.meet(theirs := error)
             if self._ending.error is None or self._ending.error is theirs:
                 raise

@@ -11,10 +11,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex_actors import errors
 from codex_actors._child import ChildStatus
-from codex_actors._supervision import ChildSpec, ExitKind
+from codex_actors._supervision import Backoff, ChildSpec, ExitKind, Strategy
 from codex_actors._supervisor import DynamicSupervisor, Supervisor
 from tests.otp.conftest import logs, puppets
 from tests.otp.puppets import Puppets, open_dynamic_supervisor, open_supervisor, pids
+from tests.otp.test_trio_rows import Steps
 
 __all__ = ["logs", "puppets"]  # fixtures
 
@@ -272,3 +273,56 @@ async def test_a_group_of_the_blocks_own_keeps_its_shape_and_says_that_the_super
                 raise KeyError("in clean-up")
     assert [type(error) for error in caught.value.exceptions] == [KeyError]
     assert errors.RestartLimitError in [type(error) for error in context(caught.value)]
+
+
+async def busy(puppets: Puppets) -> None:
+    inner = Supervisor.child_spec("inner", puppets.specs("bc", on_stop=1), strategy=Strategy.ONE_FOR_ALL)
+    async with open_supervisor([puppets.spec("a"), inner]) as top:
+        await puppets.exit("b")
+        await top.start_child(puppets.spec("d"))
+        await puppets.exit("a")
+        await top.terminate_child("d")
+        await top.restart_child("d")
+
+
+async def waiting_for_a_restart(puppets: Puppets) -> None:
+    async with open_supervisor(puppets.specs("a"), backoff=Backoff(first_seconds=5)):
+        await puppets.exit("a")
+
+
+@pytest.mark.parametrize("story", [busy, waiting_for_a_restart])
+def test_ctrl_c_at_whatever_step_leaves_no_task_and_is_not_lost(story):
+    async def main(puppets: Puppets, steps: Steps) -> None:
+        trio.lowlevel.add_instrument(steps)
+        await story(puppets)
+        await trio.lowlevel.checkpoint()
+        trio.lowlevel.remove_instrument(steps)
+
+    def interrupted_at(step: int) -> bool:
+        puppets, steps = Puppets(), Steps(press, step)
+        try:
+            trio.run(main, puppets, steps, clock=MockClock(autojump_threshold=0))
+        except KeyboardInterrupt:
+            assert steps.left <= 0
+        else:
+            assert steps.left > -2  # later than its last checkpoint, or never
+        for child_id in "abcd":
+            assert puppets.lives[child_id] == puppets.log.count(f"-{child_id}")
+        return steps.left <= 0
+
+    step = 1
+    while interrupted_at(step):
+        step += 1
+    assert step > 5
+
+
+async def test_what_ends_the_program_is_no_late_start(autojump_clock):
+    async def exits_late(*, task_status: ChildStatus[None]) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        async with open_supervisor() as top:
+            await top.start_child(ChildSpec(id="a", start=exits_late, start_timeout=1))

@@ -98,3 +98,15 @@ async def test_a_report_that_somebody_keeps_holds_no_frames_of_the_child(autojum
     [entry] = [entry for entry in logs if entry["event"] == "supervisor.child_terminated"]
     assert "Crash: an error" in repr(entry["traceback"])
     assert "in fragile" in repr(entry["traceback"])
+
+
+async def test_what_nobody_asked_for_is_not_printed(written, capfd):
+    """Until it is configured, structlog prints everything."""
+
+    async def child(*, task_status):
+        task_status.started()
+
+    structlog.reset_defaults()
+    async with open_supervisor() as top:
+        await top.start_child(ChildSpec(id="a", start=child, restart=TEMPORARY))
+    assert capfd.readouterr() == ("", "")
