@@ -7,6 +7,8 @@ Every turn ends in an outcome you can trust, and leaves nothing behind::
         result = await thread.run("What does this repository do?")
         print(result.final_response)
 
+The same without trio is in `codex_actors.blocking`, for plain scripts, and `codex_actors.aio`, for asyncio.
+
 What keeps tasks running, with Codex or without, is `open_supervisor` and `open_dynamic_supervisor`.
 
 What Codex says is in `codex_actors.events` and `codex_actors.items`, what can go wrong in
@@ -22,6 +24,7 @@ What Codex says is in `codex_actors.events` and `codex_actors.items`, what can g
 #   supervisor  _child, _ending, _host, _reports, _supervisor   tasks that restart tasks
 #   actor       _runner, _span, _turn, _usage   one task per turn
 #   API         _codex, _thread   what users hold
+#   doors       _bridge, aio, blocking   the same for people who are not on trio
 #   front door  __init__   the public names
 #   edge        __main__, cli/, integrations/, testing/   may know everything
 
@@ -199,5 +202,15 @@ if not typing.TYPE_CHECKING:  # a checker would take any name for one of ours
             ),
             "telemetry": ("Telemetry",),
         },
-        modules=("backends", "errors", "events", "items", "options", "results", "telemetry"),
+        modules=(
+            "aio",
+            "backends",
+            "blocking",
+            "errors",
+            "events",
+            "items",
+            "options",
+            "results",
+            "telemetry",
+        ),
     )

@@ -120,6 +120,15 @@ class ParsedTurn(Turn, Generic[_T]):
         return cast("ParsedTurnResult[_T]", await super().wait_result())
 
 
+async def take_batch(turn: Turn) -> list[Event]:
+    """Take what one read has brought, for those to whom every wait is dear.
+
+    Raises:
+        StopAsyncIteration: No more will come.
+    """
+    return [await anext(turn), *turn._batch]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
 class TurnActor:
     """The mailbox and the fate of one turn, shared by the task that runs it and the `Turn` that shows it."""
 

@@ -664,11 +664,11 @@ class RuntimeClosedError(CodexError):
     """The runtime is not open."""
 
     def __init__(self) -> None:
-        super().__init__("the runtime is not open: use it inside `async with Codex() as codex:`")
+        super().__init__("the runtime is not open: use it inside its block, `async with Codex() as codex:`")
 
 
 class TurnRunningError(CodexError):
     """The turn's result was asked for before there was one."""
 
     def __init__(self) -> None:
-        super().__init__("the turn has not ended: take its events first, or `await turn.wait_result()`")
+        super().__init__("the turn has not ended: take its events first, or call `turn.wait_result()`")

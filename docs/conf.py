@@ -35,6 +35,8 @@ suppress_warnings = [
 ]
 exclude_patterns = ["_build"]
 nitpicky = True
+# The doors have the names of the runtime and no targets of their own: references would be ambiguous.
+nitpick_ignore_regex = [("py:class", r"codex_actors\.(aio|blocking)\..*")]
 default_role = "any"
 
 myst_heading_anchors = 4  # the anchors of GitHub

@@ -2,6 +2,7 @@
 
 import json
 import os
+import traceback
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import trio
 
+import codex_actors
 from codex_actors._nursery import open_private_nursery
 from codex_actors._process import Containment
 from codex_actors._protocol import TurnState
@@ -77,6 +79,13 @@ def fake_options(
     home.mkdir(exist_ok=True)
     path = fake_codex(directory / "bin", *acts, version=version)
     return CodexOptions(codex_path=path, codex_home=home, deadlines=deadlines or Deadlines(), **options)
+
+
+def shown_locals(exc: BaseException) -> str:
+    """The locals of our own frames, as a traceback with locals shows them."""
+    package = str(Path(codex_actors.__file__).parent)
+    frames = traceback.TracebackException.from_exception(exc, capture_locals=True).stack
+    return str([frame.locals for frame in frames if frame.filename.startswith(package)])
 
 
 class Holder:

@@ -12,6 +12,7 @@ import pytest
 
 import codex_actors
 import codex_actors.testing
+from codex_actors import aio, blocking
 
 HEAVY = {"structlog", "trio"}
 
@@ -96,11 +97,37 @@ def test_a_name_is_loaded_when_it_is_used():
 
 
 @pytest.mark.parametrize(
-    "module", ["backends", "errors", "events", "items", "options", "results", "telemetry"]
+    "module",
+    ["aio", "backends", "blocking", "errors", "events", "items", "options", "results", "telemetry"],
 )
 def test_a_public_module_is_there_without_an_import_of_its_own(module: str):
     assert f"codex_actors.{module}" in loaded_by(f"import codex_actors; codex_actors.{module}.__name__")
     assert getattr(codex_actors, module) is importlib.import_module(f"codex_actors.{module}")
+
+
+@pytest.mark.parametrize("door", [aio, blocking], ids=lambda door: door.__name__)
+@pytest.mark.parametrize("name", ["Codex", "ParsedTurn", "Thread", "Turn"])
+def test_a_door_has_the_names_of_the_runtime_with_the_same_parameters(door: ModuleType, name: str):
+    here, there = getattr(codex_actors, name), getattr(door, name)
+    only_on_trio = {"child_spec"}  # supervision of one's own is
+    assert public(there) == public(here) - only_on_trio
+    for each in public(there):
+        assert parameters(there, each) == parameters(here, each), each
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in vars(kind) if not name.startswith("_")}
+
+
+def parameters(kind: type, name: str) -> list[inspect.Parameter] | None:
+    member = getattr(kind, name)
+    if isinstance(member, property):
+        return None
+    return [it.replace(annotation="") for it in inspect.signature(member).parameters.values()]
+
+
+def test_a_door_is_a_way_to_wait_and_no_more():
+    assert aio.__all__ == blocking.__all__ == ["Codex", "ParsedTurn", "Thread", "Turn"]
 
 
 def loaded_by(program: str) -> list[str]:

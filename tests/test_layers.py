@@ -24,6 +24,7 @@ LAYERS = {
     "supervisor": {"_child", "_ending", "_host", "_reports", "_supervisor"},
     "actor": {"_runner", "_span", "_turn", "_usage"},
     "API": {"_codex", "_thread"},
+    "doors": {"_bridge", "aio", "blocking"},
     "front door": {"__init__"},
     "edge": {"__main__", "cli", "integrations", "testing"},
 }

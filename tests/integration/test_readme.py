@@ -11,7 +11,7 @@ from codex_actors.testing import CodexHome, ModelServer, Step, http_error, messa
 from tests.integration.reader import Reader, blocks
 
 README = Path(__file__).parents[2] / "README.md"
-FIRST, STREAMED, REFUSED, TESTED = (it.text for it in blocks(README) if it.language == "python")
+FIRST, STREAMED, REFUSED, WITHOUT_TRIO, TESTED = (it.text for it in blocks(README) if it.language == "python")
 COMMANDS = next(it.text for it in blocks(README) if it.text.startswith("codex-actors run"))
 USED_UP = http_error(429, "limit", type="usage_limit_reached", plan_type="plus", resets_at=1_893_456_000)
 
@@ -62,6 +62,15 @@ async def test_the_program_that_catches_errors_tells_them_apart(
     answer: Step, printed: str, read: Callable[..., Reader]
 ):
     assert re.fullmatch(printed, (await read(answer).run_program(REFUSED)).strip())
+
+
+async def test_the_program_without_trio_prints_the_answer_and_then_the_events(read: Callable[..., Reader]):
+    printed = await read(message("A library."), message("By tests.")).run_program(WITHOUT_TRIO)
+    assert printed.split() == [
+        "A",
+        "library.",
+        *["ThreadStarted", "TurnStarted", "ItemCompleted", "TurnCompleted"],
+    ]
 
 
 async def test_the_commands_print_the_turn_and_its_lines_of_json(read: Callable[..., Reader]):
