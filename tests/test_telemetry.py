@@ -520,6 +520,27 @@ async def test_retries_unknown_events_and_noise_are_told_without_their_words(ope
     assert SECRET not in repr(heard.events)
 
 
+@pytest.mark.parametrize(
+    ("odd", "kind"),
+    [
+        *zip(
+            ODD.splitlines(keepends=True)[1:],
+            [RetryNotice, None, UnknownReceived, NoiseReceived],
+            strict=True,
+        )
+    ],
+)
+async def test_what_is_odd_is_told_to_those_who_do_not_listen_to_items(tmp_path, odd, kind):
+    to, seen = quiet(), list[Event]()
+    to.attach(("codex", "turn"), seen.append)
+    to.attach(("codex", "line"), seen.append)
+    async with Codex(
+        fake_options(tmp_path, writes(STARTED + said("x") + odd + COMPLETED)), telemetry=to
+    ) as codex:
+        await codex.start_thread().run("go")
+    assert [type(event) for event in seen[1:-1]] == ([kind] if kind else [])
+
+
 async def test_items_are_told_when_they_are_read_also_if_nobody_takes_them(open_codex, heard, tmp_path):
     with gate(tmp_path / "gate") as door:
         acts = (writes(STARTED + said("a")), door.waits(), writes(command_begins() + command_ends()), hangs())
@@ -535,19 +556,6 @@ async def test_items_are_told_when_they_are_read_also_if_nobody_takes_them(open_
         ("agent_message", "item_0"),
         ("command_execution", "item_1"),
     ]
-
-
-async def test_who_listens_to_turns_only_is_not_told_of_items(tmp_path):
-    to, seen = quiet(), list[Event]()
-    to.attach(("codex", "turn"), seen.append)
-    to.attach(("codex", "line"), seen.append)
-    async with Codex(
-        fake_options(tmp_path, writes(STARTED + said("x") + ODD + COMPLETED)), telemetry=to
-    ) as codex:
-        await codex.start_thread().run("go")
-    assert [type(event) for event in seen] == [
-        TurnStart, RetryNotice, RetryNotice, UnknownReceived, NoiseReceived, TurnStop,
-    ]  # fmt: skip
 
 
 async def test_who_asks_for_clear_text_hears_the_prompt_and_the_last_reply(tmp_path):
