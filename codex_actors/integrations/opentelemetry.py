@@ -88,7 +88,7 @@ class _Turns:
                     "gen_ai.output.messages", _messages("assistant", text, finish_reason="stop")
                 )
             case _:
-                span.add_event(".".join(event.name), _attributes(event), _nanoseconds(event))
+                span.add_event(".".join(event.name), _attributes(event))
 
     def trace_context(self, turn_id: str) -> TraceContext | None:
         place = self._spans.get(turn_id, trace.INVALID_SPAN).get_span_context()
@@ -116,7 +116,6 @@ class _Turns:
             "invoke_agent codex",
             kind=SpanKind.CLIENT,  # Codex is another process, which can go on with the trace
             attributes=attributes,
-            start_time=_nanoseconds(event),
         )
 
 
@@ -132,7 +131,7 @@ def _end(span: Span, event: TurnStop | TurnException) -> None:
         span.set_attribute("codex.turn.outcome", "failed")
         span.set_attribute("error.type", event.error)
         span.set_status(Status(StatusCode.ERROR))
-    span.end(_nanoseconds(event))
+    span.end()
 
 
 def _tokens(event: TurnStop) -> dict[str, int]:
@@ -156,7 +155,3 @@ def _attributes(event: Event) -> dict[str, _Value]:
 
 def _messages(role: str, text: str, **more: str) -> str:
     return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}], **more}])
-
-
-def _nanoseconds(event: TurnEvent) -> int:
-    return int(event.system_time * 1_000_000_000)
