@@ -4,6 +4,7 @@ The pages are Markdown that reads well on GitHub too; the reference of the API i
 In these, `a name` in single backquotes is a reference, and one that leads nowhere fails the build.
 """
 
+import builtins
 import inspect
 import pkgutil
 import re
@@ -16,6 +17,7 @@ from typing import is_typeddict
 
 import msgspec
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
 project = "codex_actors"
@@ -29,10 +31,7 @@ extensions = [
     "sphinx_codeautolink",
     "sphinx_copybutton",
 ]
-suppress_warnings = [
-    "codeautolink.match_name",  # in a program, the names of fields in a pattern just are no links
-    "ref.python",  # in an overload, `type` could be some attribute; docstrings are "ref.any"
-]
+suppress_warnings = ["codeautolink.match_name"]  # the names of fields in a pattern just are no links
 exclude_patterns = ["_build"]
 nitpicky = True
 # The doors have the names of the runtime and no targets of their own: references would be ambiguous.
@@ -74,6 +73,7 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", show_types_beside_names, priority=600)  # after it
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-bases", skip_private_bases)
+    app.connect("doctree-read", leave_builtins_alone)
     app.connect("missing-reference", excuse_foreign_names)
 
 
@@ -153,6 +153,13 @@ def public_bases(base: type) -> Iterator[type]:
         return
     for below in base.__bases__:
         yield from public_bases(below)
+
+
+def leave_builtins_alone(_app: Sphinx, page: nodes.document) -> None:
+    """A `type` in a signature is Python's own, and not an attribute of that name."""
+    for reference in list(page.findall(addnodes.pending_xref)):
+        if reference["reftype"] == "class" and hasattr(builtins, reference["reftarget"]):
+            reference.replace_self(reference.children)
 
 
 def excuse_foreign_names(
