@@ -103,7 +103,7 @@ async def test_the_kill_comes_when_the_time_is_over_and_not_before(shell):
 
 async def test_its_output_is_read_while_it_is_being_stopped(shell):
     # The shell hears of the signal only when its child has ended, and that is blocked on a full pipe.
-    script = "trap 'exit 5' INT; echo ready; head -c 3000000 /dev/zero; exit 6"
+    script = "trap 'exit 5' INT; echo ready; head -c 3000000 /dev/zero; while :; do sleep 0.01; done"
     async with shell(script) as process:
         await process.receive_some()
     assert process.returncode == 5

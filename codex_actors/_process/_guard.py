@@ -309,9 +309,7 @@ async def _receive(channel: trio.socket.SocketType, fds: "array[int] | None" = N
     receive = partial(channel.recvmsg, _MAX_MESSAGE, _ONE_FD, socket.MSG_CMSG_CLOEXEC)
     try:
         message, ancillary, _, _ = await receive()
-    except (
-        ConnectionResetError
-    ):  # it has gone with something of ours unread, and may still have said something
+    except ConnectionResetError:  # it has gone, with something unread; what it had said comes next
         message, ancillary, _, _ = await receive()
     if fds is not None:
         for _, _, data in ancillary:

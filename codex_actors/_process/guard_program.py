@@ -315,9 +315,7 @@ def _receive(channel: socket.socket, fds: list[int] | None = None) -> bytes:
     """Receive a message, and the descriptors that come with it; empty if the other side has gone."""
     try:
         message, got, flags, _ = socket.recv_fds(channel, *_LIMITS)
-    except (
-        ConnectionResetError
-    ):  # it has gone with something of ours unread, and may still have said something
+    except ConnectionResetError:  # it has gone, with something unread; what it had said comes next
         message, got, flags, _ = socket.recv_fds(channel, *_LIMITS)
     if flags & socket.MSG_CTRUNC:
         raise OSError("too few descriptors are left for what was sent")
