@@ -1,3 +1,4 @@
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from codex_actors._process import _guard
 from tests.leak_check import Traces, left_since
 
 # No deadline and no complaint about slowness: machines are shared. `steady` tries the same inputs every
@@ -25,6 +27,16 @@ def private_temp_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         patch.setenv("TMPDIR", str(path))
         patch.setattr(tempfile, "tempdir", str(path))
         yield path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def measured_guard() -> Iterator[None]:
+    """Let coverage into the guard, which without site-packages would know nothing of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if variables := [name for name in os.environ if name.startswith("COVERAGE_")]:
+            patch.setattr(_guard, "_PYTHON_FLAGS", ())
+            patch.setattr(_guard, "_VARIABLES", variables)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -27,11 +27,11 @@ from codex_actors.results import Leftovers
 _log = structlog.get_logger("codex_actors")
 
 # Isolated and without site-packages: nothing of the host's or the user's changes what it does or weighs.
-PYTHON_FLAGS = ("-I", "-S")
+_PYTHON_FLAGS = ("-I", "-S")
 _PROGRAM = Path(__file__).with_name("guard_program.py")
 _MAX_MESSAGE = 64 * 1024
 # What it may need of our environment; the rest is none of its business.
-_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+_VARIABLES = ("LD_LIBRARY_PATH",)
 _KILLED = -9
 _ONE_FD = socket.CMSG_LEN(4)
 
@@ -259,7 +259,7 @@ async def _see_ready(channel: trio.socket.SocketType, spawn_seconds: float) -> N
 async def _start_guard(channel: trio.socket.SocketType) -> trio.Process:
     with _pidfd_of_host() as host:
         return await trio.lowlevel.open_process(
-            (sys.executable, *PYTHON_FLAGS, str(_PROGRAM), str(channel.fileno()), str(host)),
+            (sys.executable, *_PYTHON_FLAGS, str(_PROGRAM), str(channel.fileno()), str(host)),
             env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
