@@ -22,6 +22,7 @@ import trio
 from codex_actors import Codex, CodexOptions, ThreadOptions
 from codex_actors._protocol import LineDecoder, _decoder
 from codex_actors.backends.exec import ExecBackend
+from codex_actors.events import TurnStarted
 from tests.bench.worker import Numbers
 from tests.fakes import COMPLETED, STARTED
 
@@ -38,6 +39,10 @@ class Memory(NamedTuple):
 
 
 _READ_BYTES = 64 * 1024
+# A runtime that has just been opened is still making the first watcher; one in a service has it.
+_WARM_SECONDS = 0.02
+# Until Codex has asked the model and waits.
+_THINKING_SECONDS = 0.1
 _THREAD = ThreadOptions(sandbox="read-only", skip_git_repo_check=True, ephemeral=True)
 
 
@@ -141,6 +146,7 @@ def codex_actors_turn(job: Job) -> Round:
 
     async def play() -> Numbers:
         async with open_codex() as codex:
+            await trio.sleep(_WARM_SECONDS)
             began = time.perf_counter()
             await codex.start_thread(_THREAD).run("hello")
             return {"seconds": time.perf_counter() - began}
@@ -229,9 +235,49 @@ async def _crowd(turns: int, open_codex: Callable[[], Codex], let_pass: Callable
             for _ in range(turns):
                 await half_way.acquire()
             fds = _open_fds() - fds_before
+            private = _memory().uss - before.uss + sum(_memory(pid).uss for pid in _watchers())
             let_pass()
         completed = codex.statistics().turns_completed
-    return {"completed": completed, "fds": fds / turns, "rss": (_memory().peak_rss - before.rss) / turns}
+    return {
+        "completed": completed,
+        "fds": fds / turns,
+        "rss": (_memory().peak_rss - before.rss) / turns,
+        "private": private / turns,
+    }
+
+
+def _watchers() -> list[str]:
+    """The processes that contain turns: children of the guard, which is our only child that is a Python."""
+    return [
+        watcher
+        for child in _children("self")
+        if "guard_program" in Path(f"/proc/{child}/cmdline").read_text()
+        for watcher in _children(child)
+    ]
+
+
+def _children(pid: str) -> list[str]:
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return " ".join(file.read_text() for file in lists).split()
+
+
+def codex_actors_cancel(job: Job) -> Round:
+    """A turn of the real Codex that is cancelled while its model thinks."""
+    open_codex = _codex(job)
+
+    async def play() -> Numbers:
+        async with open_codex() as codex:
+            with trio.CancelScope() as scope:
+                async with codex.start_thread(_THREAD).run_streamed("wait") as turn:
+                    while not isinstance(await anext(turn), TurnStarted):
+                        pass
+                    await trio.sleep(_THINKING_SECONDS)
+                    began = time.perf_counter()
+                    scope.cancel()
+                    await anext(turn)
+            return {"cancel": time.perf_counter() - began}
+
+    return partial(trio.run, play)
 
 
 def codex_actors_turns(job: Job) -> Round:
@@ -278,8 +324,8 @@ def _stream(job: Job) -> bytes:
     return STARTED.encode() + Path(job["items"]).read_bytes() + COMPLETED.encode()
 
 
-def _memory() -> Memory:
-    rows = Path("/proc/self/smaps_rollup").read_text() + Path("/proc/self/status").read_text()
+def _memory(pid: str = "self") -> Memory:
+    rows = Path(f"/proc/{pid}/smaps_rollup").read_text() + Path(f"/proc/{pid}/status").read_text()
     sizes = {name: 1024 * int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", rows, re.MULTILINE)}
     return Memory(sizes["Rss"], sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["VmHWM"])
 
@@ -302,6 +348,7 @@ CONTENDERS: dict[str, Callable[[Job], Round]] = {
         codex_actors_memory,
         codex_actors_fakes,
         codex_actors_turns,
+        codex_actors_cancel,
         codex_actors_line,
     )
 }

@@ -4,12 +4,12 @@ import sys
 
 import trio
 
-from codex_actors.testing import message, on, open_model_server
+from codex_actors.testing import hang, message, on, open_model_server
 
 
 async def main() -> None:
     async with open_model_server() as model:
-        scenario = model.script("bench", on("hello", message("hi")))
+        scenario = model.script("bench", on("hello", message("hi")), on("wait", hang()))
         sys.stdout.write(scenario.url + "\n")
         sys.stdout.flush()
         await trio.to_thread.run_sync(sys.stdin.read)

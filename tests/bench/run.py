@@ -226,6 +226,8 @@ def crowd(bench: Bench) -> Iterator[Figure]:
     yield Figure(f"{what}: wall time", "s", _column(rounds, "seconds"))
     yield Figure(f"{what}: our peak memory", "kB/turn", _column(rounds, "rss", 1e3))
     yield Figure(f"{what}: our descriptors", "/turn", _column(rounds, "fds"))
+    private = _column(rounds, "private", 1e6)
+    yield Figure(f"{what}: private memory, watchers included", "MB/turn", private, at_most(2))
     what = f"{sizes.reals} real turns at once"
     if bench.codex is None:
         yield Figure(f"{what}: completed", "turns", (), at_least(sizes.reals), NO_BINARY)
@@ -287,8 +289,22 @@ def supervision(bench: Bench) -> Iterator[Figure]:
         yield Figure(f"an idle child, {name}", "bytes", values, missing="" if values else NO_TRIOTP)
 
 
+def cancel(bench: Bench) -> Iterator[Figure]:
+    """From cancelling a turn of the real Codex to the proof that its whole process tree is dead."""
+    if bench.codex is None:
+        yield Figure("cancelled to proven dead", "ms", (), at_most(50), NO_BINARY)
+        return
+    with _model_home(bench, "home-cancel") as env, Workers() as workers:
+        worker = workers.open(PYTHON, "codex_actors_cancel", bench.job(bench.codex), env)
+        play_rounds([worker], bench.sizes.turn_rounds * 3)
+    taken = _column(worker.rounds, "cancel", 1e-3)
+    yield Figure("cancelled to proven dead", "ms", taken)
+    worst = sorted(taken)[int(len(taken) * 0.99)]
+    yield Figure("cancelled to proven dead, 99th percentile", "ms", (worst,), at_most(50))
+
+
 PARTS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
-    part.__name__: part for part in (stream, turn, memory, crowd, line, supervision)
+    part.__name__: part for part in (stream, turn, cancel, memory, crowd, line, supervision)
 }
 
 
