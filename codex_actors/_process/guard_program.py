@@ -221,7 +221,7 @@ class _Watcher:
                 self._tell(b"exited %d" % os.waitstatus_to_exitcode(status))
         if self._root and not _has_children():  # nothing is left to be decided
             self._clear(())
-        if self._clearing:
+        elif self._clearing:
             self._kill()
 
     def _obey(self) -> None:
