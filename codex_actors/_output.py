@@ -2,9 +2,9 @@
 # they are asked for again. Of pydantic's models this knows two methods, and imports nothing.
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import msgspec
 
@@ -21,6 +21,11 @@ from codex_actors.results import (
     TurnResult,
     TurnUsage,
 )
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+    _Faults: TypeAlias = Iterator[ValidationError]
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -141,13 +146,23 @@ def output_of_schema(schema: Mapping[str, object]) -> Output[JsonValue]:
     return Output(Schema(plain, _SCHEMA), read, result=JsonTurnResult, fill_defaults=True)
 
 
+class _Validator(Protocol):
+    # A validator of jsonschema's, whose own types leave out what is used here.
+    def evolve(self, *, schema: object) -> "_Validator": ...
+    def is_valid(self, instance: object) -> bool: ...
+    def iter_errors(self, instance: object) -> "_Faults": ...
+
+
+class _Library(Protocol):
+    def extend(self, validator: object, validators: object) -> Callable[[object], _Validator]: ...
+
+
 def _validator(schema: dict[str, JsonValue]) -> Callable[[bytes], JsonValue]:
     try:
-        from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - an extra
-        from jsonschema.validators import validator_for  # noqa: PLC0415
+        from jsonschema import Draft202012Validator, SchemaError, validators  # noqa: PLC0415 - an extra
     except ImportError:
         return msgspec.json.decode
-    kind = validator_for(schema, default=Draft202012Validator)
+    kind = validators.validator_for(schema, default=Draft202012Validator)
     place = None
     try:
         kind.check_schema(schema)
@@ -155,17 +170,43 @@ def _validator(schema: dict[str, JsonValue]) -> Callable[[bytes], JsonValue]:
         place = exc.json_path
     if place is not None:
         raise OptionError(_SCHEMA, f"is no JSON Schema, because of {place}")
-    validator = kind(schema)
+    library = cast("_Library", validators)
 
     def read(given: bytes) -> JsonValue:
         value: JsonValue = msgspec.json.decode(given)
-        errors = islice(validator.iter_errors(value), _MAX_PROBLEMS)
-        found = [_Misfit(f"`{error.validator}` is not kept", error.json_path) for error in errors]
+        errors = library.extend(kind, _unions())(schema).iter_errors(value)
+        found = [
+            _Misfit(f"`{it.validator}` is not kept", it.json_path) for it in islice(errors, _MAX_PROBLEMS)
+        ]
         if found:
             raise _MisfitError(found)
         return value
 
     return read
+
+
+def _unions() -> "Mapping[str, Callable[[_Validator, list[JsonValue], JsonValue, object], _Faults]]":
+    # The library's own take time that multiplies with the depth of unions in unions: they try each branch,
+    # and in it all that is below. These ask of each pair of branch and value only once whether they fit.
+    from jsonschema import ValidationError  # noqa: PLC0415 - an extra
+
+    known: dict[tuple[int, int], bool] = {}
+
+    def fits(validator: _Validator, branch: JsonValue, value: JsonValue) -> bool:
+        pair = (id(branch), id(value))
+        if pair not in known:
+            known[pair] = validator.evolve(schema=branch).is_valid(value)
+        return known[pair]
+
+    def any_of(validator: _Validator, branches: list[JsonValue], value: JsonValue, _: object) -> "_Faults":
+        if not any(fits(validator, branch, value) for branch in branches):
+            yield ValidationError("fits none")
+
+    def one_of(validator: _Validator, branches: list[JsonValue], value: JsonValue, _: object) -> "_Faults":
+        if sum(fits(validator, branch, value) for branch in branches) != 1:
+            yield ValidationError("does not fit exactly one")
+
+    return {"anyOf": any_of, "oneOf": one_of}
 
 
 def _misfits(error: Exception) -> Sequence[_Misfit]:

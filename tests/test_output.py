@@ -303,6 +303,36 @@ def test_a_reply_is_held_against_all_that_the_schema_says():
     assert error.path == "$.n"
 
 
+def nested(depth: int) -> dict[str, Any]:
+    value: Any = "a leaf"
+    for _ in range(depth):
+        value = {"child": value, "tag": "b"}
+    return {"it": value}
+
+
+def test_unions_in_unions_are_held_against_the_schema_in_little_time():
+    def branch(tag: str) -> dict[str, Any]:
+        return {"properties": {"child": {"$ref": "#/$defs/Any"}, "tag": {"const": tag}}, "required": ["tag"]}
+
+    branches = [branch("a"), branch("b"), {"type": "string", "pattern": "^a"}]
+    definitions = {"Any": {"anyOf": branches}, "One": {"oneOf": branches}}
+    schema = {"properties": {"it": {"$ref": "#/$defs/One"}}, "$defs": definitions}
+    output = output_of_schema(schema)
+    result = output.read(said(msgspec.json.encode(nested(50)).decode()))
+    assert isinstance(result, JsonTurnResult)
+    assert result.parsed == nested(50)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("anyOf", '"c"'), ("anyOf", "1"), ("oneOf", '"c"'), ("oneOf", '"ab"')]
+)
+def test_what_fits_no_branch_or_too_many_is_told(keyword, value):
+    branches = [{"type": "string", "pattern": "a"}, {"type": "string", "pattern": "b"}]
+    error = output_of_schema({"properties": {"it": {keyword: branches}}}).read(said(f'{{"it": {value}}}'))
+    assert isinstance(error, InvalidOutputError)
+    assert error.problem == f"`{keyword}` is not kept at $.it"
+
+
 def test_without_the_library_a_reply_to_a_schema_has_to_be_json(monkeypatch):
     monkeypatch.setitem(sys.modules, "jsonschema", None)
     assert json_of('{"n": 0}') == {"n": 0}
