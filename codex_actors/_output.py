@@ -15,6 +15,7 @@ from codex_actors.options import ThreadOptions
 from codex_actors.results import (
     JsonTurnResult,
     JsonValue,
+    Leftovers,
     ParsedTurnResult,
     SideEffects,
     Timings,
@@ -278,6 +279,11 @@ def joined(first: TurnResult, second: TurnResult) -> TurnResult:
             first_event_seconds=ran.first_event_seconds,
             last_event_seconds=None if last_event_seconds is None else ran.exit_seconds + last_event_seconds,
             exit_seconds=ran.exit_seconds + more.exit_seconds,
+        ),
+        leftovers=Leftovers(
+            killed=first.leftovers.killed + second.leftovers.killed,
+            kept=first.leftovers.kept + second.leftovers.kept,
+            proven=first.leftovers.proven and second.leftovers.proven,
         ),
     )
 

@@ -5,7 +5,7 @@ import pprint
 import traceback
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import pytest
@@ -45,6 +45,7 @@ def filled(record: type[Data]) -> Data:
 
 
 def a_value(kind: Any, text: str) -> object:
+    kind = str if isinstance(kind, TypeVar) else kind
     origin, arguments = get_origin(kind), [kind for kind in get_args(kind) if kind not in {NoneType, ...}]
     if origin in {Union, UnionType}:
         return a_value(arguments[0], text)

@@ -18,6 +18,7 @@ from codex_actors.items import AgentMessage
 from codex_actors.options import ThreadOptions
 from codex_actors.results import (
     JsonTurnResult,
+    Leftovers,
     ParsedTurnResult,
     SideEffects,
     Timings,
@@ -396,6 +397,7 @@ def a_result(number: int, effects: SideEffects, last: float | None) -> TurnResul
         dropped_events=number,
         timings=Timings(first_event_seconds=0.1, last_event_seconds=last, exit_seconds=2.0),
         returncode=number,
+        leftovers=Leftovers(killed=(f"killed {number}",), kept=(f"kept {number}",), proven=number == 1),
     )
 
 
@@ -413,7 +415,17 @@ def test_two_attempts_are_one_turn():
         dropped_events=3,
         timings=Timings(first_event_seconds=0.1, last_event_seconds=3.75, exit_seconds=4.0),
         returncode=2,
+        leftovers=Leftovers(killed=("killed 1", "killed 2"), kept=("kept 1", "kept 2"), proven=False),
     )
+
+
+def test_no_field_of_a_result_is_forgotten_when_two_attempts_are_joined():
+    first, second = a_result(1, SideEffects.SEEN, 1.5), a_result(2, SideEffects.NONE, 1.75)
+    both = joined(first, second)
+    of_the_second = {
+        name for name in TurnResult.__struct_fields__ if getattr(both, name) == getattr(second, name)
+    }
+    assert of_the_second == {"thread_id", "final_response", "returncode"}
 
 
 @pytest.mark.parametrize(
