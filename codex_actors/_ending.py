@@ -42,7 +42,7 @@ class Ending:
 
 def ends_program(error: BaseException | None) -> TypeGuard[BaseException]:
     """Whether an exception is no failure of whoever raised it, but the end of all, such as Ctrl-C."""
-    return _gravity(error) == 3  # noqa: PLR2004 - the gravest there is
+    return not isinstance(error, Exception) and _gravity(error) == 3  # noqa: PLR2004 - the gravest there is
 
 
 def _gravity(error: BaseException | None) -> int:

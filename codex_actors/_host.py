@@ -151,8 +151,9 @@ class Host(ABC):
         self._report = Reporter(name)
         self._slots: dict[Hashable, Slot] = {}
         self._arguments: tuple[object, ...] = ()
-        # Taken for everything that has to wait for its turn.
+        # Taken for everything that has to wait for its turn: by callers, and by its own tasks.
         self._turn: AbstractAsyncContextManager[object] = nullcontext()
+        self._own_turn: AbstractAsyncContextManager[object] = nullcontext()
         self._nursery: trio.Nursery | None = None
         self._lives: dict[Life, Slot] = {}
         self._ending = Ending()
@@ -278,10 +279,11 @@ class Host(ABC):
     async def _stop_all(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # a supervisor that is killed kills
         await self._stop_in_order()
-        await self._wait_all_gone()  # also for those that were forgotten while they stop
+        await self._wait_all_gone()  # also those that were forgotten while they stop
 
     async def _wait_all_gone(self) -> None:
         for life, slot in list(self._lives.items()):
+            life.ask_to_stop(slot.spec)
             await life.wait_gone(partial(self._report.stuck, slot.spec))
 
     def _kill(self) -> None:
@@ -314,7 +316,7 @@ class Host(ABC):
         """
         nursery, spec = self._open_nursery(), slot.spec
         life = slot.starting = Life(spec.id, slot.key)
-        status = ChildStatus[Never](life, self._escalate)
+        status: ChildStatus[Never] = ChildStatus(life, self._escalate)
         try:
             body = spec.start(*self._arguments, *spec.args, task_status=status)
             self._lives[life] = slot
@@ -415,14 +417,14 @@ class Host(ABC):
 
     async def _after_exit(self, slot: Slot, life: Life, reason: ExitReason) -> None:
         """Restart the child, if it is to be. If a start fails, let others have their turn, then try again."""
-        async with self._turn:
+        async with self._own_turn:
             if slot.life is not life or self._nursery is None:
                 return
             retry = self._judge(slot, reason)
             retry = await self._restart(retry) if retry else None
         while retry is not None:
             await trio.sleep(retry.seconds)
-            async with self._turn:
+            async with self._own_turn:
                 is_due = retry.slot.retry is retry  # else it was stopped, and whatever came then is no matter
                 retry = await self._restart(retry) if is_due else None
 

@@ -306,10 +306,12 @@ def _find_planted(recorded: list[Recorded]) -> bool:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "recorded.json"
         file.write_bytes(msgspec.json.encode(recorded))
-        verdicts = {each.bug: find(each, file) for each in MUTANTS if each.bug in PLANTED}
-        for bug, verdict in verdicts.items():
-            _say(f"planted: {bug}: {verdict or 'NOT FOUND'}")
-        return all(verdicts.values()) and not find(None, file)
+        all_found = not find(None, file)
+        for each in (each for each in MUTANTS if each.bug in PLANTED):
+            verdict = find(each, file)
+            all_found = all_found and bool(verdict)
+            _say(f"planted: {each.bug}: {verdict or 'NOT FOUND'}")
+        return all_found
 
 
 def _say(what: object) -> None:
