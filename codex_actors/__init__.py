@@ -18,9 +18,9 @@ What Codex says is in `codex_actors.events` and `codex_actors.items`, what can g
 
 # Lowest layer first; a file imports only from its own and from those before it (tests/test_layers.py):
 #   data        _data, _lazy, _toml, errors, events, items, options, results   what is said and asked
-#   decisions   _failures, _nursery, _output, _protocol, _schema, _supervision   bytes to an outcome
+#   decisions   _failures, _nursery, _output, _ownership, _protocol, _schema, _supervision   what to do
 #   telemetry   telemetry   who hears of what happens
-#   transport   _locks, _process/, backends/   how Codex is started, read and stopped
+#   transport   _janitor/, _locks, _process/, backends/   how Codex is started, read and stopped
 #   supervisor  _child, _ending, _host, _reports, _supervisor   tasks that restart tasks
 #   actor       _runner, _span, _turn, _usage   one task per turn
 #   API         _codex, _thread   what users hold

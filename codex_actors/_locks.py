@@ -15,7 +15,7 @@ import trio
 from codex_actors import errors
 from codex_actors._process import resource_limit
 
-_FOLDER = "codex-actors-locks"
+FOLDER = "codex-actors-locks"
 # Other processes cannot wake us when they let go; twenty looks a second cost nothing beside a turn.
 _LOOK_SECONDS = 0.05
 
@@ -32,7 +32,7 @@ class ThreadLocks:
     def __init__(
         self, codex_home: Path, *, when_busy: Literal["wait", "refuse"], thread_seconds: float
     ) -> None:
-        self._folder = codex_home / _FOLDER
+        self._folder = codex_home / FOLDER
         self._seconds = thread_seconds if when_busy == "wait" else 0
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
 
@@ -66,8 +66,10 @@ class ThreadLocks:
             await _acquire(lock, give_up_at, thread_id)
             held.callback(lock.release)
             known = thread_id()
+            # Even where nobody waits, there is a second look: a janitor holds a file for an instant.
+            last_look_at = max(give_up_at, trio.current_time() + _LOOK_SECONDS)
             while known is not None and not self.hold_file(held, known):
-                if trio.current_time() >= give_up_at:
+                if trio.current_time() >= last_look_at:
                     raise _busy(known, "another process")
                 await trio.sleep(_LOOK_SECONDS)
             yield held

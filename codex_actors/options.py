@@ -285,6 +285,7 @@ class Deadlines(Options, frozen=True, kw_only=True):
         kill_seconds: From SIGKILL until the process is seen dead. More means a kernel that waits, for
             a network disk for example.
         thread_seconds: Waiting for another turn on the same thread to end.
+        janitor_seconds: Clearing away what a crash has left, when a runtime opens. No turn waits for it.
     """
 
     spawn_seconds: Annotated[float, Ours()] = 10.0
@@ -296,6 +297,7 @@ class Deadlines(Options, frozen=True, kw_only=True):
     interrupt_seconds: Annotated[float, Ours()] = 2.0
     kill_seconds: Annotated[float, Ours()] = 5.0
     thread_seconds: Annotated[float, Ours()] = 600.0
+    janitor_seconds: Annotated[float, Ours()] = 10.0
 
     def _check(self) -> None:
         self._require_seconds(*self.__struct_fields__)

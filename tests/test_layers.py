@@ -18,9 +18,9 @@ PACKAGE = Path(codex_actors.__file__).parent
 # docs/contributing.md and the front door have copies for people.
 LAYERS = {
     "data": {"_data", "_lazy", "_toml", "errors", "events", "items", "options", "results"},
-    "decisions": {"_failures", "_nursery", "_output", "_protocol", "_schema", "_supervision"},
+    "decisions": {"_failures", "_nursery", "_output", "_ownership", "_protocol", "_schema", "_supervision"},
     "telemetry": {"telemetry"},
-    "transport": {"_locks", "_process", "backends"},
+    "transport": {"_janitor", "_locks", "_process", "backends"},
     "supervisor": {"_child", "_ending", "_host", "_reports", "_supervisor"},
     "actor": {"_runner", "_span", "_turn", "_usage"},
     "API": {"_codex", "_thread"},
@@ -31,7 +31,7 @@ LAYERS = {
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 
 # What decides needs no clock, no file and no process, and so cannot wait for one.
-DECIDES = {"_failures", "_output", "_protocol", "_schema", "_supervision"}
+DECIDES = {"_failures", "_output", "_ownership", "_protocol", "_schema", "_supervision"}
 NOT_FOR_DECIDING = {"asyncio", "os", "pathlib", "random", "select", "selectors", "signal", "socket"} | {
     "subprocess", "tempfile", "threading", "time", "trio"
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """One turn at a time per thread, within a runtime and across processes."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -48,6 +49,22 @@ async def hold_for_ever(locks: ThreadLocks, *, task_status: trio.TaskStatus[None
 def lock_is_free(locks: ThreadLocks) -> bool:
     with ExitStack() as held:
         return locks.hold_file(held, THREAD)
+
+
+async def test_a_janitor_that_looks_at_a_file_makes_no_thread_busy(folder, tmp_path, autojump_clock):
+    folder.mkdir()
+    janitor = os.open(folder / f"{THREAD}.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(janitor, fcntl.LOCK_EX)
+
+    async def put_away() -> None:
+        await trio.sleep(0.01)
+        (folder / f"{THREAD}.lock").unlink()
+        os.close(janitor)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(put_away)
+        async with holding(refusing(tmp_path)):
+            assert (folder / f"{THREAD}.lock").exists()
 
 
 async def test_within_a_runtime_turns_on_a_thread_wait_for_each_other_in_order(tmp_path, autojump_clock):

@@ -5,11 +5,13 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import msgspec
 import trio
 
 from codex_actors import errors, telemetry
+from codex_actors._janitor import mark, tidy
 from codex_actors._nursery import open_private_nursery
 from codex_actors._process import Containment, Process, open_anonymous_file
 from codex_actors._protocol import Ending, LineDecoder, TurnState
@@ -44,12 +46,17 @@ class ExecBackend:
         Raises:
             ContainmentError: The means that the options name is not to be had here.
         """
-        self._containment = self._containment or Containment(
-            codex.containment,
-            spawn_seconds=codex.deadlines.spawn_seconds,
-            kill_seconds=codex.deadlines.kill_seconds,
-        )
-        await self._containment.serve(task_status=task_status)
+        if first := self._containment is None:
+            self._containment = Containment(
+                codex.containment,
+                spawn_seconds=codex.deadlines.spawn_seconds,
+                kill_seconds=codex.deadlines.kill_seconds,
+            )
+        async with open_private_nursery() as nursery:
+            if first:
+                home = find_home(codex, os.environ)
+                nursery.start_soon(partial(tidy, home, seconds=codex.deadlines.janitor_seconds))
+            await self._containment.serve(task_status=task_status)
 
     async def run_turn(
         self,
@@ -127,7 +134,7 @@ class _ExecActor:
             command, codex = self._command(codex_path, schema), self._request.codex
             async with self._containment.open_process(
                 command.argv,
-                env=command.env,
+                env={**command.env, **mark(codex)},
                 stdin=stdin,
                 pass_fds=() if schema is None else (schema,),
                 absorb=self._absorb,

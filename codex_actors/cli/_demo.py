@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from codex_actors import Codex, CodexOptions, ThreadOptions, TurnResult, errors
+from codex_actors._janitor import open_directory
 from codex_actors._nursery import open_private_nursery
 from codex_actors.backends._binary import find_codex
 from codex_actors.cli._arguments import AskedDemo
@@ -80,12 +81,11 @@ async def _demo(asked: AskedDemo, stop: Stop) -> int:
 
 @contextmanager
 def _open_stage(*, keep: bool) -> Generator[Stage]:
-    stage = Stage(Path(tempfile.mkdtemp(prefix="codex-actors-demo-")))
-    try:
-        yield stage
-    finally:
-        if not keep:
-            shutil.rmtree(stage.root, ignore_errors=True)
+    if keep:  # without an owner in its name, who would be dead soon
+        yield Stage(Path(tempfile.mkdtemp(prefix="codex-actors-demo-")))
+        return
+    with open_directory("demo") as root:
+        yield Stage(root)
 
 
 async def _perform(asked: AskedDemo, view: DemoView, stage: Stage) -> Sequence[str]:

@@ -71,7 +71,7 @@ async def test_three_turns_end_as_they_should_and_nothing_is_left(codex_binary: 
     assert tests == "✓ the project's tests failed before and pass now; we ran them outside Codex"
     assert changes == "✓ prices.py has changed in the project, and nothing else"
     assert left == "✓ no process and no temporary file is left"
-    assert re.fullmatch(r"✓ /.*/codex-actors-demo-\w+ is removed", removed)
+    assert re.fullmatch(r"✓ /.*/codex-actors-demo-[\w-]+ is removed", removed)
     assert all(line.isprintable() for line in text.splitlines())
 
 
