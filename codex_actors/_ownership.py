@@ -39,23 +39,23 @@ class Owner(Data, frozen=True, kw_only=True):
         pid: Its number.
         started: When it started, in ticks since the boot.
         place: Where that number is its own.
-        nonce: Tells apart what it owns.
+        tag: Of a directory, what no other has; of a process, which CODEX_HOME its turn works with.
     """
 
     pid: int
     started: int
     place: Place
-    nonce: str
+    tag: str
 
     def __str__(self) -> str:
-        return f"{self.pid}-{self.started}-{self.place.boot}-{self.place.view}-{self.nonce}"
+        return f"{self.pid}-{self.started}-{self.place.boot}-{self.place.view}-{self.tag}"
 
 
 def parse_owner(text: str) -> Owner | None:
     """Read what an owner writes; None if it is anything else."""
     if found := _OWNER.fullmatch(text):
-        pid, started, boot, view, nonce = found.groups()
-        return Owner(pid=int(pid), started=int(started), place=Place(boot=boot, view=view), nonce=nonce)
+        pid, started, boot, view, tag = found.groups()
+        return Owner(pid=int(pid), started=int(started), place=Place(boot=boot, view=view), tag=tag)
     return None
 
 

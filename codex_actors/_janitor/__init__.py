@@ -1,7 +1,8 @@
 # What a machine crash, or a kill of everybody at once, can leave is found at the next start and put away:
 # processes, directories and lock files whose owner is dead. Whatever is in doubt is spared.
 #
-# - A process says whose it is in its environment. Only turns that may leave nothing running tell that to
+# - A process says whose it is in its environment, and with which CODEX_HOME its turn worked: the orphans of
+#   programs that have another one are theirs. Only turns that may leave nothing running tell that to
 #   their processes (`mark`): so none that was kept on purpose can ever look like an orphan.
 # - A directory says it in its name, and its owner holds it by flock. Both have to say that the owner is dead:
 #   the name where the lock was not taken yet, the lock where the owner cannot be seen from here.
@@ -28,23 +29,24 @@ __all__ = ["Finding", "Report", "mark", "open_directory", "sweep", "tidy"]
 _log = structlog.get_logger("codex_actors")
 
 
-def mark(codex: CodexOptions) -> Mapping[str, str]:
+def mark(codex: CodexOptions, codex_home: Path) -> Mapping[str, str]:
     """The variable that tells a turn's processes whose they are.
 
     It is empty, and they are nobody's, where some of them may outlive the turn.
 
     Args:
         codex: Says what may stay.
+        codex_home: What the turn works with.
     """
     may_stay = codex.leftovers == "keep" or codex.allowed_leftovers
-    return {VARIABLE: "" if may_stay else str(_facts.this_owner())}
+    return {VARIABLE: "" if may_stay else str(_facts.this_owner(_facts.tag_of(codex_home)))}
 
 
 async def sweep(codex_home: Path, *, seconds: float, dry_run: bool = False) -> Report:
     """Put away what dead owners have left.
 
     Args:
-        codex_home: Where lock files are looked for.
+        codex_home: Whose processes and lock files are looked for.
         seconds: How long it may take.
         dry_run: Whether only to say what would be put away.
     """
@@ -54,7 +56,7 @@ async def sweep(codex_home: Path, *, seconds: float, dry_run: bool = False) -> R
 def _sweep(codex_home: Path, seconds: float, dry_run: bool) -> Report:  # noqa: FBT001 - from a thread's call
     this_round = Round(seconds=seconds, dry_run=dry_run)
     try:
-        sweep_processes(this_round)  # first: they could still write into what follows
+        sweep_processes(this_round, codex_home)  # first: they could still write into what follows
         sweep_directories(this_round)
         sweep_locks(this_round, codex_home)
     except OutOfTimeError:

@@ -5,10 +5,7 @@ from contextlib import suppress
 from functools import cache
 from hashlib import blake2s
 from pathlib import Path
-from secrets import token_hex
 from typing import NamedTuple
-
-from msgspec.structs import replace
 
 from codex_actors._ownership import Owner, Place, Seen
 
@@ -38,22 +35,27 @@ def here() -> Place:
     )
 
 
-def this_owner() -> Owner:
-    """Our own process."""
-    return _owner(os.getpid())  # which a fork changes
+def this_owner(tag: str) -> Owner:
+    """Our own process.
+
+    Args:
+        tag: What else is to be known of what it owns.
+    """
+    pid = os.getpid()
+    return Owner(pid=pid, started=_started(pid), place=here(), tag=tag)
+
+
+@cache  # a fork has another number
+def _started(_pid: int) -> int:
+    with suppress(OSError):
+        return status("self").started
+    return 0  # there is no /proc
 
 
 @cache
-def _owner(pid: int) -> Owner:
-    started = 0
-    with suppress(OSError):
-        started = status("self").started
-    return Owner(pid=pid, started=started, place=here(), nonce=token_hex(4))
-
-
-def new_owner() -> Owner:
-    """Our own process, with a nonce that nothing else has."""
-    return replace(this_owner(), nonce=token_hex(4))
+def tag_of(codex_home: Path) -> str:
+    """What tells a CODEX_HOME from others."""
+    return blake2s(os.fsencode(codex_home.resolve()), digest_size=4).hexdigest()
 
 
 def seen(pid: int) -> Seen:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from codex_actors._janitor import _facts
 from codex_actors._janitor._round import Finding, Round
@@ -28,7 +29,7 @@ def open_directory(purpose: str) -> Generator[Path]:
     Args:
         purpose: A word for its name.
     """
-    path = Path(tempfile.gettempdir(), directory_name(purpose, _facts.new_owner()))
+    path = Path(tempfile.gettempdir(), directory_name(purpose, _facts.this_owner(token_hex(4))))
     path.mkdir(mode=0o700)
     try:
         with _opened(path, _AS_DIRECTORY) as fd:

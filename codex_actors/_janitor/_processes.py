@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from codex_actors._data import Data
 from codex_actors._janitor import _facts
@@ -22,14 +23,15 @@ class _Orphan(Data, frozen=True):
     owner: Owner
 
 
-def sweep_processes(this_round: Round) -> None:
-    """Kill orphans until there are none."""
+def sweep_processes(this_round: Round, codex_home: Path) -> None:
+    """Kill the orphans of turns that worked with a CODEX_HOME, until there are none."""
     if not _facts.proc_is_ours():
         return
+    tag = _facts.tag_of(codex_home)
     known: dict[_Orphan, bool] = {}
     pause = _FIRST_PAUSE
     try:
-        while orphans := list(_orphans(this_round)):
+        while orphans := list(_orphans(this_round, tag)):
             known.update(dict.fromkeys(orphans, False))
             if this_round.dry_run:
                 break
@@ -46,19 +48,25 @@ def sweep_processes(this_round: Round) -> None:
         )
 
 
-def _orphans(this_round: Round) -> Iterator[_Orphan]:
+def _orphans(this_round: Round, tag: str) -> Iterator[_Orphan]:
     spared = _facts.ancestors()
     for entry in _facts.PROC.iterdir():
         this_round.check()
-        if entry.name.isdecimal() and (pid := int(entry.name)) not in spared and (orphan := _as_orphan(pid)):
+        if (
+            entry.name.isdecimal()
+            and (pid := int(entry.name)) not in spared
+            and (orphan := _as_orphan(pid, tag))
+        ):
             yield orphan
 
 
-def _as_orphan(pid: int) -> _Orphan | None:
+def _as_orphan(pid: int, tag: str) -> _Orphan | None:
     process = _facts.PROC / str(pid)
     with suppress(OSError):  # it has just ended, or is not ours to look at
         owner = owner_of_process((process / "environ").read_bytes())
-        if owner is not None and _is_ours(pid) and is_orphan(owner, _facts.here(), _facts.seen(owner.pid)):
+        if owner is None or owner.tag != tag or not _is_ours(pid):
+            return None
+        if is_orphan(owner, _facts.here(), _facts.seen(owner.pid)):
             return _Orphan(pid=pid, name=(process / "comm").read_text(errors="replace").strip(), owner=owner)
     return None
 
@@ -76,7 +84,7 @@ def _kill(orphan: _Orphan) -> None:
     with suppress(OSError):  # it has just ended, or may not be killed
         pidfd = os.pidfd_open(orphan.pid)
         try:
-            if _as_orphan(orphan.pid) is not None:
+            if _as_orphan(orphan.pid, orphan.owner.tag) is not None:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         finally:
             os.close(pidfd)

@@ -134,7 +134,7 @@ class _ExecActor:
             command, codex = self._command(codex_path, schema), self._request.codex
             async with self._containment.open_process(
                 command.argv,
-                env={**command.env, **mark(codex)},
+                env={**command.env, **mark(codex, self._home)},
                 stdin=stdin,
                 pass_fds=() if schema is None else (schema,),
                 absorb=self._absorb,
