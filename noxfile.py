@@ -72,6 +72,13 @@ def otp(session: nox.Session) -> None:
 
 
 @nox.session
+def containment(session: nox.Session) -> None:
+    """End turns in every way, under each means, and see what is left; prints and writes the table."""
+    install(session, "-e", ".[codex,testing]", *TESTS)
+    session.run("python", "-m", "tests.containment.matrix")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check format and style; `-- --fix` puts right what can be."""
     install(session, *LINT)

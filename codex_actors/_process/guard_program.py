@@ -45,7 +45,8 @@ def main(host: socket.socket, host_pidfd: int) -> None:
     _prove_subreaper()
     gc.disable()
     gc.freeze()
-    host.send(b"ready")
+    with suppress(BrokenPipeError):  # the host has thought better of it
+        host.send(b"ready")
     _Guard(host, host_pidfd).run()
 
 

@@ -57,7 +57,7 @@ def find_bwrap(codex_path: str) -> str:
         ContainmentError: There is none.
     """
     bundled = Path(codex_path).resolve().parents[1] / "codex-resources" / "bwrap"
-    found = shutil.which(bundled) or shutil.which("bwrap")
+    found = shutil.which(str(bundled)) or shutil.which("bwrap")
     if found is None:
         raise errors.ContainmentError("namespace", f"there is neither {bundled} nor a bwrap on PATH")
     return found
