@@ -22,6 +22,7 @@ CANARY = "canary-of-the-user"
 SHOWN = {
     *("call_id", "id", "kind", "path", "server", "status", "thread_id", "tool", "type"),
     *("receiver_thread_ids", "sender_thread_id", "Noise.reason"),
+    *("Leftovers.killed", "Leftovers.kept"),  # names of programs
 }
 
 RECORDS = [

@@ -26,6 +26,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER = 36
 # The host may be deaf to a signal, and that is inherited; whom it starts must not be.
 _TO_DEFAULT = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+# SIGKILL and SIGTERM, as bits of /proc/PID/status.
+_DEADLY = 1 << signal.SIGKILL - 1 | 1 << signal.SIGTERM - 1
 _MAX_MESSAGE = 64 * 1024
 _MAX_NAMES = 32
 _LIMITS = _MAX_MESSAGE, 64, socket.MSG_CMSG_CLOEXEC
@@ -266,7 +268,7 @@ class _Watcher:
     def _kill(self) -> None:
         doomed = self._doomed()
         for pid in doomed:
-            if pid != self._root:
+            if pid != self._root and not _is_dying(pid):
                 self._killed.setdefault(pid, _name(pid))
         _kill_trees(doomed)
 
@@ -395,14 +397,23 @@ def _parent_of(pid: int) -> int:
 
 
 def _name(pid: int) -> str:
-    with suppress(OSError):
-        return _read(f"/proc/{pid}/comm").rstrip("\n")
-    return "?"
+    return _read_or_nothing(f"/proc/{pid}/comm").rstrip("\n") or "?"
+
+
+def _is_dying(pid: int) -> bool:
+    """Whether it is on its way out already, killed by Codex a moment ago or by the kernel with its parent."""
+    status = dict(line.split(":", 1) for line in _read_or_nothing(f"/proc/{pid}/status").splitlines())
+    pending = int(status.get("SigPnd", "0"), 16) | int(status.get("ShdPnd", "0"), 16)
+    return not status or status["State"].strip()[0] in "ZX" or bool(pending & _DEADLY)
 
 
 def _command_line(pid: int) -> str:
-    with suppress(OSError):
-        return _read(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " ")
+    return _read_or_nothing(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " ")
+
+
+def _read_or_nothing(path: str) -> str:
+    with suppress(OSError):  # the process has ended
+        return _read(path)
     return ""
 
 
