@@ -11,6 +11,7 @@ import trio
 from codex_actors._child import ChildStatus
 from codex_actors._runner import CodexStatistics, TurnRunner
 from codex_actors._supervision import ChildSpec, ChildType, Restart
+from codex_actors._supervisor import Supervisor
 from codex_actors._thread import Thread, check_kind
 from codex_actors.backends import Backend, ForkThread, NewThread, ResumeThread, Start
 from codex_actors.backends._home import absolute_cwd
@@ -136,6 +137,15 @@ class Codex:
     def statistics(self) -> CodexStatistics:
         """Count the turns of this runtime."""
         return self._runner.statistics()
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The supervisor that the runtime consists of, to be looked at: a backend, and a supervisor of turns.
+
+        Raises:
+            RuntimeClosedError: The runtime is not open.
+        """
+        return self._runner.supervisor
 
     def _thread(self, start: Start, options: ThreadOptions | None) -> Thread:
         check_kind(options, "options", ThreadOptions, NoneType)

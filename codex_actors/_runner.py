@@ -129,9 +129,20 @@ class TurnRunner:
             stack.callback(setattr, self, "_root", None)
             yield
 
+    @property
+    def supervisor(self) -> Supervisor:
+        """The supervisor of the backend and of the supervisor of turns.
+
+        Raises:
+            RuntimeClosedError: The runtime is not open.
+        """
+        if self._root is None:
+            raise errors.RuntimeClosedError
+        return self._root
+
     def _supervisor_of_turns(self) -> DynamicSupervisor:
         # Looked up each time: a supervisor that was started again is another one.
-        for info in self._root.which_children() if self._root else ():
+        for info in self.supervisor.which_children():
             if info.child is not None and isinstance(info.child.value, DynamicSupervisor):
                 return info.child.value
         raise errors.RuntimeClosedError

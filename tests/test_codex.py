@@ -15,6 +15,7 @@ from codex_actors import (
     ChildSpec,
     ChildStatus,
     Codex,
+    DynamicSupervisor,
     Strategy,
     Supervisor,
     errors,
@@ -204,6 +205,20 @@ async def test_a_runtime_is_a_child_of_anybodys_tree(tmp_path):
         await root.terminate_child("agents")
         with pytest.raises(errors.RuntimeClosedError):
             await info.child.value.start_thread().run("go")
+
+
+async def test_the_tree_of_a_runtime_can_be_looked_at(tmp_path):
+    codex = Codex(fake_options(tmp_path, writes(STARTED), hangs()))
+    with pytest.raises(errors.RuntimeClosedError):
+        codex.supervisor  # noqa: B018 - it raises
+    async with codex, codex.start_thread().run_streamed("go"):
+        turns, backend = codex.supervisor.which_children()
+        assert (turns.id, backend.id) == ("turns", "backend")
+        assert turns.child is not None
+        assert isinstance(turns.child.value, DynamicSupervisor)
+        assert turns.child.value.count_children().active == 1
+    with pytest.raises(errors.RuntimeClosedError):
+        codex.supervisor  # noqa: B018 - as above
 
 
 async def test_a_runtime_that_is_started_again_does_no_turn_again(tmp_path):

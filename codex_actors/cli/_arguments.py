@@ -89,9 +89,10 @@ Run one turn and show it live; the last lines say what it came to. The exit stat
 that completed, 2 for arguments that cannot work, 130 after Ctrl-C, 1 for everything else.
 """
 _ABOUT_DEMO = """\
-Watch the real Codex work through three supervised turns side by side: one inspects a repository, one
-repairs it, one is cancelled half-way. The model is scripted: no key and no network are needed. The exit
-status is 0 only if everything went as it should and nothing is left behind.
+Watch the real Codex work through five supervised turns side by side: one inspects a repository, one
+repairs it, one gives structured output, one is cancelled half-way, and of one the Codex is killed while
+the others go on. The model is scripted: no key and no network are needed. The exit status is 0 only if
+everything went as it should and nothing is left behind.
 """
 
 _T = TypeVar("_T", bound=Options)

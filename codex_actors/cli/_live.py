@@ -27,7 +27,7 @@ from codex_actors.events import Event
 
 FRAME_SECONDS = 0.1
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_STYLES = {
+MARK_STYLES = {
     DONE: ("green", ""),
     FAILED: ("bold red", ""),
     SAYS: ("cyan", ""),
@@ -41,7 +41,7 @@ def styled(line: str) -> RenderableType:
     """A described line for rich: its mark in colour, its text beside it, however often it wraps."""
     mark, _, text = line.partition(" ")
     text = text if mark else text.removeprefix(" ")
-    mark_style, text_style = _STYLES.get(mark, ("", ""))
+    mark_style, text_style = MARK_STYLES.get(mark, ("", ""))
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(mark or " ", mark_style), Text(text.replace("\n  ", "\n"), text_style, overflow="fold"))
     return grid

@@ -5,14 +5,11 @@ import trio
 from rich.console import Console
 from rich.live import Live
 
-from codex_actors import TurnResult, errors
+from codex_actors import TurnResult
 from codex_actors._nursery import open_private_nursery
-from codex_actors.cli._demo_live import LiveDemoView
-from codex_actors.cli._demo_story import CANCEL, INSPECT, PARTS, REPAIR
 from codex_actors.cli._live import LiveView, styled
 from codex_actors.events import ItemCompleted, ItemStarted, ThreadStarted
 from codex_actors.items import AgentMessage, CommandExecution
-from codex_actors.results import PartialResult
 
 LONG = "a message that is longer than a narrow terminal is wide"
 
@@ -59,34 +56,3 @@ async def test_what_is_done_scrolls_by_above_what_is_going_on(width: int, autoju
     assert text.index("· thread t") < text.index("5.0 s") < text.index("● done") < text.index("✓ completed")
     assert "$ sl" in text
     assert all(len(line) <= width for line in text.replace("\r", "\n").split("\n") if "\x1b" not in line)
-
-
-@pytest.mark.parametrize("width", [50, 80, 120])
-async def test_the_demo_shows_all_turns_at_any_width(width: int, autojump_clock):
-    console = terminal(width)
-    with Live(console=console, auto_refresh=False) as live:
-        view = LiveDemoView(live, PARTS)
-        async with open_private_nursery() as nursery:
-            nursery.start_soon(view.animate)
-            for part in PARTS:
-                await view.show(part, ThreadStarted(thread_id="t"))
-                await view.show(part, ItemCompleted(item=AgentMessage(id="item_0", text=f"I {part.name}")))
-            await view.show(CANCEL, ItemStarted(item=CommandExecution(id="item_1", command="sleep 600")))
-            await trio.sleep(1)
-        await view.settle(INSPECT, TurnResult(thread_id="t"))
-        await view.settle(REPAIR, errors.StreamTruncatedError("cut", partial=PartialResult()))
-        await view.settle(CANCEL, errors.TurnInterruptedError("left", partial=PartialResult()))
-        await view.end_turns()
-        await view.say("✓ all is well")
-    last = written(console).rpartition("╭─ inspect")[2]
-    for text in (
-        "I inspect",
-        "I repair",
-        "I cancel",
-        "✓ complet",
-        "✗ StreamTru",
-        "! cancelled",
-        "✓ all is well",
-    ):
-        assert text in last
-    assert last.count("\n╭") == (2 if width == 50 else 0), "side by side where there is room"

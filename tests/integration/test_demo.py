@@ -22,6 +22,7 @@ LEAKING_CODEX = """\
 #!/bin/sh
 if [ "$1" = exec ]; then
     echo planted >"$TMPDIR/planted.txt"
+    echo planted >"$CODEX_HOME/../project/stray.txt"
     echo "$CODEX_HOME" >{service}
 fi
 exec {codex} "$@"
@@ -55,24 +56,47 @@ async def run_demo(*arguments: str, **env: str) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).decode()
 
 
-async def test_three_turns_end_as_they_should_and_nothing_is_left(codex_binary: Path):
+TREE = """\
+  supervision tree   restart    at work  at the end
+  demo                          running  running
+  ├─ model           permanent  running  running
+  └─ codex           permanent  running  running
+     ├─ backend      permanent  running  running
+     └─ turns        permanent  running  running
+        └─ 5 x turn  temporary  running  gone
+"""
+
+
+async def test_five_turns_end_as_they_should_and_nothing_is_left(codex_binary: Path):
     started_at = trio.current_time()
     status, text = await run_demo("--codex", str(codex_binary))
     assert status == 0, text
     assert trio.current_time() - started_at < 20, (
-        "it takes 4 seconds on a machine that has nothing else to do"
+        "it takes 5 seconds on a machine that has nothing else to do"
     )
     assert "✗ $ python" in text, "the tests failed at first"
-    *_, inspect, repair, cancel, gone, tests, changes, left, removed = text.splitlines()
-    assert re.match(r"  inspect +completed +300 in, 30 out", inspect)
-    assert re.match(r"  repair +completed +400 in, 40 out +(seen)", repair)
-    assert re.match(r"  cancel +TurnInterruptedError +not counted", cancel)
-    assert gone.startswith("✓ the cancelled turn was gone after 0.")
+    told, table, tree, verdicts = text.split("\n\n")
+    [pid] = re.findall(r"kill    \| ! we send SIGKILL to process (\d+)", told)
+    assert f"kill    | · codex is process {pid}\n" in told
+    assert re.search(r"kill    \| · side effects: none; done: 1 agent message, 1 command execution\n", told)
+    _, inspect, repair, report, cancel, kill = table.splitlines()
+    assert re.match(r"✓ inspect +completed +300 in, 30 out", inspect)
+    assert re.match(r"✓ repair +completed +400 in, 40 out +seen", repair)
+    assert re.match(r"✓ report +completed +200 in, 20 out", report)
+    assert re.match(r"✓ cancel +TurnInterruptedError +not counted", cancel)
+    assert re.match(r"✓ kill +ProcessKilledError +not counted +none", kill)
+    assert f"{tree}\n" == TREE
+    parsed, gone, killed, restarted, tests, changes, left, removed = verdicts.splitlines()
+    assert parsed == "✓ structured output: Finding(file='prices.py', line=7, severity='high')"
+    assert gone.startswith("✓ the cancelled turn was gone after ")
+    assert re.fullmatch(r"✓ the killed turn was reported after .* s; [1-4] other turns went on", killed)
+    assert restarted == "✓ nothing had to be restarted, and no turn is left in the tree"
     assert tests == "✓ the project's tests failed before and pass now; we ran them outside Codex"
     assert changes == "✓ prices.py has changed in the project, and nothing else"
     assert left == "✓ no process and no temporary file is left"
     assert re.fullmatch(r"✓ /.*/codex-actors-demo-[\w-]+ is removed", removed)
     assert all(line.isprintable() for line in text.splitlines())
+    assert max(map(len, text.splitlines())) < 110
 
 
 @asynccontextmanager
@@ -97,16 +121,17 @@ async def starts_what_it_is_asked_for(fifo: Path) -> AsyncIterator[list[trio.Pro
         await process.wait()
 
 
-async def test_a_planted_leak_turns_the_line_red_and_the_status_to_1(codex_binary: Path, tmp_path: Path):
+async def test_what_is_planted_turns_its_line_red_and_the_status_to_1(codex_binary: Path, tmp_path: Path):
     codex = script(tmp_path / "codex", LEAKING_CODEX.format(codex=codex_binary, service=tmp_path / "service"))
     demo = open_terminal([*COMMAND, "demo", "--codex", str(codex)], ENV, tmp_path)
     async with starts_what_it_is_asked_for(tmp_path / "service") as planted, demo as terminal:
         text = await terminal.read_until("is removed")
     assert terminal.status == 1
     assert "\x1b[1;31m✗\x1b[0m left behind: " in text
+    assert "\x1b[1;31m✗\x1b[0m changed in the project: prices.py, stray.txt" in text
     words = re.sub(r"\s+", " ", text.rpartition("left behind: ")[2])
     assert "temporary file planted.txt" in words
-    assert len(planted) == 3
+    assert len(planted) == 5
     assert all(f"process {process.pid} (sleep)" in words for process in planted)
 
 
@@ -115,6 +140,7 @@ async def test_without_a_sandbox_the_demo_says_so_and_does_without(codex_binary:
     status, text = await run_demo("--codex", str(codex), "--keep")
     assert status == 0, text
     assert "! Codex's sandbox cannot work on this machine" in text
+    assert "kill    | · side effects: seen; done: 1 agent message, 1 command execution" in text
     [kept] = re.findall(r"✓ kept, as you asked: (/.*)", text)
     assert "for price in prices:" in (Path(kept) / "project" / "prices.py").read_text()
     shutil.rmtree(kept)
@@ -147,12 +173,14 @@ async def test_the_real_service_is_asked_with_the_key_and_a_home_of_its_own(tmp_
     codex = fake_codex(tmp_path, shows, complains("refused"), exits(1))
     status, text = await run_demo("--live", "--codex", str(codex), CODEX_API_KEY="a-key")
     assert status == 1
-    assert "✗ the turn 'repair' did not complete: " in text
-    assert "✗ the turn 'cancel' was not cancelled but ended: " in text
+    for name in ("inspect", "repair", "report"):
+        assert f"✗ the turn '{name}' did not complete but ended with " in text
+    assert "✗ the turn 'cancel' was not cancelled but ended with " in text
+    assert "✗ the turn 'kill' was not killed but ended with " in text
     assert "✗ the project's tests still fail; we ran them outside Codex" in text
     assert "✗ changed in the project: nothing" in text
     assert "✓ no process and no temporary file is left" in text
-    assert seen.read_text().count("a-key /") == 3
+    assert seen.read_text().count("a-key /") == 5
     assert "\n0\n" in seen.read_text(), "it is not the scripted model that is asked"
 
 
