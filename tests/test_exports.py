@@ -109,7 +109,7 @@ def test_a_public_module_is_there_without_an_import_of_its_own(module: str):
 @pytest.mark.parametrize("name", ["Codex", "ParsedTurn", "Thread", "Turn"])
 def test_a_door_has_the_names_of_the_runtime_with_the_same_parameters(door: ModuleType, name: str):
     here, there = getattr(codex_actors, name), getattr(door, name)
-    only_on_trio = {"child_spec"}  # supervision of one's own is
+    only_on_trio = {"child_spec", "supervisor"}  # supervision is
     assert public(there) == public(here) - only_on_trio
     for each in public(there):
         assert parameters(there, each) == parameters(here, each), each

@@ -85,7 +85,7 @@ async def _demo(asked: AskedDemo, stop: Stop) -> int:
 
 async def _perform(asked: AskedDemo, view: DemoView, stage: Stage) -> Sequence[str]:
     model = "real" if asked.live else "scripted"
-    await view.say(f"{ASIDE} the real Codex, a {model} model, and a project with a bug: {stage.project}")
+    await view.say(f"{ASIDE} the real Codex, a {model} model, a project with a bug, and five turns at once")
     await make_project(stage)
     before = await run_tests(stage)
     telemetry = Telemetry(log=False)
