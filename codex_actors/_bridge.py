@@ -41,7 +41,7 @@ class Answer(Generic[_T]):
     """
 
     def __init__(self) -> None:
-        self.is_here = False
+        self.is_here: bool = False
         self._get: Callable[[], _T] = _nothing_yet
         self._to_wake: deque[Callable[[], object]] = deque()
 
@@ -169,7 +169,7 @@ class _Run:
         self.holds: trio.Nursery | None = None
         self.main: Job[None] = Job(self, self._start)
         # A daemon: Python waits for other threads before it would let us say that it is time to end.
-        self.thread = threading.Thread(
+        self.thread: threading.Thread = threading.Thread(
             target=copy_context().run, args=(self._run_trio,), name="codex_actors", daemon=True
         )
 
