@@ -1,5 +1,6 @@
 """A host: one runtime under a supervisor, and the two turns of a plan. As a program, until it is ended."""
 
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -136,5 +137,6 @@ async def main(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in whose background we run ignores it
     with suppress(KeyboardInterrupt):
         trio.run(main, msgspec.json.decode(sys.argv[1], type=Plan))

@@ -92,7 +92,11 @@ def deep(levels: int = 49) -> None:
 
 def daemons() -> None:
     for _ in range(20):
-        os.waitpid(fork(daemon), 0)
+        server()
+
+
+def server() -> None:
+    os.waitpid(fork(daemon), 0)
 
 
 def stopped() -> None:
@@ -151,6 +155,7 @@ SHAPES = {
     "crowd": crowd,
     "deep": deep,
     "daemons": daemons,
+    "server": server,
     "stopped": stopped,
     "subreaper": subreaper,
     "namespace": namespace,
@@ -183,7 +188,7 @@ def main() -> None:
     for deaf_to in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(deaf_to, signal.SIG_IGN)
     SHAPES[SHAPE]()
-    if SHAPE == "leave":
+    if SHAPE in {"leave", "server"}:
         return
     take_lock("root")
     if SHAPE == "mcp":
