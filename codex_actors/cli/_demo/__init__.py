@@ -152,7 +152,8 @@ def _codex_spec(asked: AskedDemo, stage: Stage, telemetry: Telemetry, *, api_key
         codex_path=asked.codex_path,
         codex_home=stage.codex_home,
         api_key=api_key,
-        env={"TMPDIR": str(stage.temporary)},
+        # Commands run in a login shell: whatever a profile does would be done with each of them.
+        env={"TMPDIR": str(stage.temporary), "HOME": str(stage.root)},
     )
     return Codex.child_spec(options=options, telemetry=telemetry)
 
