@@ -21,7 +21,7 @@ import trio
 from codex_actors._nursery import open_private_nursery
 from codex_actors._thread import Thread
 from codex_actors._turn import Turn, take_batch
-from codex_actors.errors import CodexError, RuntimeClosedError
+from codex_actors.errors import RuntimeClosedError
 from codex_actors.events import Event
 from codex_actors.options import Input, TurnOptions
 from codex_actors.results import TurnResult
@@ -108,8 +108,6 @@ class Work:
                 await start()
         except trio.Cancelled:
             raise
-        except CodexError as exc:
-            failure = exc.with_traceback(None)  # the frames it came through hold prompts and keys
         except BaseException as exc:  # noqa: BLE001 - a handler's SystemExit too is for the one who waits
             failure = exc
         finally:

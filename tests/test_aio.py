@@ -456,12 +456,13 @@ def test_two_loops_share_a_runtime_and_one_that_opened_it_need_not_close_it(open
 def test_a_loop_that_is_closed_inside_of_a_block_closes_the_runtime(open_codex):
     async def hold_open() -> None:
         async with codex, codex.start_thread().run_streamed("go"):
+            inside.set()
             await asyncio.Event().wait()
 
-    codex = open_codex(*HANGS)
+    codex, inside = open_codex(*HANGS), asyncio.Event()
     loop = asyncio.new_event_loop()
     task = loop.create_task(hold_open())
-    loop.run_until_complete(wait_running(codex))
+    loop.run_until_complete(inside.wait())
     [thread] = [each for each in threading.enumerate() if each.name == "codex_actors"]
     loop.close()
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is asyncio's business to complain

@@ -326,6 +326,22 @@ def test_ctrl_c_while_a_thread_is_awaited_leaves_the_turn_that_has_it(open_codex
         assert first.result().thread_id == THREAD
 
 
+def test_ctrl_c_in_the_moment_in_which_a_turn_begins_ends_it_first(open_codex, ctrl_c, monkeypatch):
+    sleep_until = blocking._sleep_until
+
+    def press_and_sleep(answer):
+        sleep_until(answer)
+        if codex.statistics().turns_running:
+            ctrl_c()
+
+    with open_codex(*HANGS) as codex:
+        opening = codex.start_thread().run_streamed("go")
+        monkeypatch.setattr(blocking, "_sleep_until", press_and_sleep)
+        with pytest.raises(KeyboardInterrupt):
+            opening.__enter__()
+        assert codex.statistics().turns_running == 0
+
+
 def test_ctrl_c_while_a_turn_is_closed_hurries_it(open_codex, hold, ctrl_c):
     deadlines = Deadlines(exit_seconds=30)
     with open_codex(writes(DONE), hold.waits(), deadlines=deadlines) as codex, ThreadPoolExecutor() as pool:
@@ -376,6 +392,20 @@ def press_when(condition: Callable[[], bool], press: Callable[[], None], times: 
     for _ in range(times):
         time.sleep(0.03)
         press()
+
+
+def test_a_handler_that_ends_the_program_ends_it(tmp_path):
+    def stop(_event: object) -> None:
+        raise SystemExit(3)
+
+    telemetry = Telemetry()
+    telemetry.attach(("codex", "turn", "start"), stop)
+    with (
+        pytest.raises(SystemExit, match="3"),
+        Codex(fake_options(tmp_path, *HANGS), telemetry=telemetry) as codex,
+        pytest.raises(errors.CodexError),
+    ):
+        codex.start_thread().run("go")
 
 
 # --- several threads, and loops ------------------------------------------------------------------
@@ -560,9 +590,10 @@ def test_threads_that_the_interpreter_waits_for_have_their_turns(tmp_path):
 
 def test_a_fork_has_nothing_of_the_runtime_and_ends_nothing_of_it(tmp_path, hold):
     options = fake_options(tmp_path, writes(STARTED), hold.waits(), writes(said("done") + COMPLETED))
-    forking = program(_FORKS, options)
-    assert forking.stdout
-    assert forking.stdout.readline() == f"{THREAD}\n"
-    hold.let_pass()
-    output, complaints = forking.communicate(timeout=60)
-    assert (output.splitlines(), complaints) == ([*["RuntimeClosedError"] * 3, "7 done"], "")
+    with program(_FORKS, options) as forking:
+        assert forking.stdout
+        assert forking.stderr
+        assert forking.stdout.readline() == f"{THREAD}\n"
+        hold.let_pass()
+        assert forking.stdout.read().splitlines() == [*["RuntimeClosedError"] * 3, "7 done"]
+        assert forking.stderr.read() == ""
