@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import trio
 from codex_actors import errors
 from codex_actors._process import MAX_STDERR_BYTES, STDOUT_BYTES, Containment, Process, open_anonymous_file
 from tests.cancel_steps import cancel_at_each_step
+from tests.fakes import contained
 from tests.leak_check import HAS_PROC
 from tests.limits import descriptors_left
 
@@ -277,3 +278,17 @@ async def test_cancelled_at_any_step_it_leaves_nothing(shell):
             await process.wait()
 
     assert await cancel_at_each_step(work) > 5
+
+
+def open_sockets() -> list[int]:
+    return [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.is_socket()]
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
+async def test_a_forked_child_that_holds_copies_of_its_channels_holds_nobody_up():
+    began = trio.current_time()
+    with ExitStack() as forked:
+        async with contained():
+            for copy in map(os.dup, open_sockets()):
+                forked.callback(os.close, copy)
+    assert trio.current_time() - began < 8, "the guard had to be killed, after kill_seconds"

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from array import array
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -40,10 +40,46 @@ class GuardLostError(Exception):
     """The guard has ended, and with it every tree it kept."""
 
 
+class _Channel:
+    # Our end of a conversation with the guard or a watcher. That it has gone is heard of by receiving.
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._trio_end = trio.socket.from_stdlib_socket(end)
+
+    def tell(self, message: bytes) -> None:
+        """Send what is short and never has to wait."""
+        with suppress(OSError):
+            self._end.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    async def hand_over(self, message: bytes, fds: Iterable[int]) -> None:
+        """Send a message, and descriptors with it."""
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            await self._trio_end.sendmsg([message], [rights], socket.MSG_NOSIGNAL)
+
+    async def receive(self, fds: "array[int] | None" = None) -> bytes:
+        """Receive a message, and the descriptor that comes with it; empty if the other side has gone."""
+        receive = partial(self._trio_end.recvmsg, _MAX_MESSAGE, _ONE_FD, socket.MSG_CMSG_CLOEXEC)
+        try:
+            message, ancillary, _, _ = await receive()
+        except ConnectionResetError:  # it has gone, with something unread; what it had said comes next
+            message, ancillary, _, _ = await receive()
+        if fds is not None:
+            for _, _, data in ancillary:
+                fds.frombytes(data)
+        return message
+
+    def close(self, farewell: bytes) -> None:
+        """Leave, and say so: whom we have forked may hold a copy of our end."""
+        self.tell(farewell)
+        self._trio_end.close()
+
+
 class Guard:
     """Starts trees that nothing escapes from; `open_guard` makes it."""
 
-    def __init__(self, channel: trio.socket.SocketType) -> None:
+    def __init__(self, channel: _Channel) -> None:
         self._channel = channel
         self._trees: WeakValueDictionary[bytes, _GuardedTree] = WeakValueDictionary()
         # One watcher waits for work, so that no tree has to wait for a fork; or an error, why there is none.
@@ -80,8 +116,7 @@ class Guard:
 
     def ask_for_spare(self) -> None:
         """Have a watcher made, for whichever tree comes next."""
-        with suppress(OSError):  # the guard has gone; `listen` hears of it
-            os.write(self._channel.fileno(), b"watcher")
+        self._channel.tell(b"watcher")
 
     @trio.lowlevel.enable_ki_protection
     async def listen(self) -> None:
@@ -91,7 +126,7 @@ class Guard:
             GuardLostError: It is gone.
         """
         try:
-            while message := await _receive(self._channel, fds := array("i")):
+            while message := await self._channel.receive(fds := array("i")):
                 verb, number = message.split()
                 self._note(verb, number, *fds)
             raise GuardLostError
@@ -103,7 +138,7 @@ class Guard:
             case b"watcher" if fd < 0:  # it was sent, and there was no room for it
                 self._spares.send_nowait(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
             case b"watcher":
-                tree = self._trees[number] = _GuardedTree(socket.socket(fileno=fd))
+                tree = self._trees[number] = _GuardedTree(_Channel(socket.socket(fileno=fd)))
                 self._spares.send_nowait(tree)
             case b"failed":
                 self._spares.send_nowait(OSError(int(number), os.strerror(int(number))))
@@ -122,10 +157,10 @@ class Guard:
 
 
 class _GuardedTree:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: _Channel) -> None:
         self.pid = 0
         self.returncode: int | None = None
-        self._channel = trio.socket.from_stdlib_socket(channel)
+        self._channel = channel
         self._failure: OSError | None = None
         self._leftovers = Leftovers()
         self._started = trio.Event()
@@ -141,16 +176,12 @@ class _GuardedTree:
     async def start(self, launch: Launch) -> None:
         """Have the watcher start the root."""
         with open_anonymous_file(_request(launch)) as request, _here() as cwd:
-            fds = array("i", (request, cwd, *launch.fds.values()))
-            with suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # the watcher was killed; `watch` hears of it
-                await self._channel.sendmsg([b"start"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+            await self._channel.hand_over(b"start", (request, cwd, *launch.fds.values()))
 
     @trio.lowlevel.enable_ki_protection
     async def watch(self) -> None:
         while not self._over.is_set():
-            if message := await _receive(self._channel):
+            if message := await self._channel.receive():
                 self._note(*message.split(b" ", 1))
             else:  # the watcher was killed; the guard kills what it leaves, and says so
                 await self._lost.wait()
@@ -195,22 +226,18 @@ class _GuardedTree:
         await self._exited.wait()
 
     def interrupt(self) -> None:
-        self._tell(b"interrupt")
+        self._channel.tell(b"interrupt")
 
     def kill(self) -> None:
-        self._tell(b"kill")
+        self._channel.tell(b"kill")
 
     async def clear(self, may_stay: Sequence[str]) -> Leftovers:
-        self._tell(b"\0".join((b"clear", *map(os.fsencode, may_stay))))
+        self._channel.tell(b"\0".join((b"clear", *map(os.fsencode, may_stay))))
         await self._over.wait()
         return self._leftovers
 
-    def _tell(self, message: bytes) -> None:
-        with suppress(OSError):  # the watcher has gone; `watch` hears of it
-            os.write(self._channel.fileno(), message)
-
     def close(self) -> None:
-        self._channel.close()
+        self._channel.close(b"clear")
 
 
 @asynccontextmanager
@@ -229,34 +256,35 @@ async def open_guard(*, spawn_seconds: float, kill_seconds: float) -> AsyncGener
     if sys.platform != "linux":
         raise errors.ContainmentError("subreaper", "it needs Linux")
     with _translated():
-        ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs, _translated():
             process = await _start_guard(theirs)
+        channel = _Channel(ours)
         try:
-            await _see_ready(ours, spawn_seconds)
-            guard = Guard(ours)
+            await _see_ready(channel, spawn_seconds)
+            guard = Guard(channel)
             guard.ask_for_spare()
             async with open_private_nursery() as nursery:
                 nursery.start_soon(guard.listen)
                 yield guard
         finally:
-            ours.close()  # the guard ends
+            channel.close(b"bye")
             with trio.move_on_after(kill_seconds, shield=True):
                 await process.wait()
             process.kill()
 
 
-async def _see_ready(channel: trio.socket.SocketType, spawn_seconds: float) -> None:
+async def _see_ready(channel: _Channel, spawn_seconds: float) -> None:
     problem = f"the guard was not ready within {spawn_seconds:g} s"
     with trio.move_on_after(spawn_seconds):
-        if await _receive(channel) == b"ready":
+        if await channel.receive() == b"ready":
             return
         problem = "the guard could not start; what it said is on stderr"
     raise errors.ContainmentError("subreaper", problem)
 
 
-async def _start_guard(channel: trio.socket.SocketType) -> trio.Process:
+async def _start_guard(channel: socket.socket) -> trio.Process:
     with _pidfd_of_host() as host:
         return await trio.lowlevel.open_process(
             (sys.executable, *_PYTHON_FLAGS, str(_PROGRAM), str(channel.fileno()), str(host)),
@@ -302,16 +330,3 @@ def _request(launch: Launch) -> bytes:
     if any("\0" in field for field in fields):
         raise ValueError("embedded null byte")
     return os.fsencode("\0".join(fields))
-
-
-async def _receive(channel: trio.socket.SocketType, fds: "array[int] | None" = None) -> bytes:
-    """Receive a message, and the descriptor that comes with it; empty if the other side has gone."""
-    receive = partial(channel.recvmsg, _MAX_MESSAGE, _ONE_FD, socket.MSG_CMSG_CLOEXEC)
-    try:
-        message, ancillary, _, _ = await receive()
-    except ConnectionResetError:  # it has gone, with something unread; what it had said comes next
-        message, ancillary, _, _ = await receive()
-    if fds is not None:
-        for _, _, data in ancillary:
-            fds.frombytes(data)
-    return message

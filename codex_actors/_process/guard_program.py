@@ -82,12 +82,12 @@ class _Guard:
     def _obey(self) -> bool:
         """Do what the host wants; False if it has gone."""
         message = _receive(self._host)
-        if message:
+        if message == b"watcher":
             try:
                 self._fork_watcher()
             except OSError as exc:
                 self._tell(b"failed %d" % (exc.errno or 0))
-        return bool(message)
+        return message == b"watcher"
 
     def _fork_watcher(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
