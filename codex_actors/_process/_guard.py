@@ -270,9 +270,16 @@ async def open_guard(*, spawn_seconds: float, kill_seconds: float) -> AsyncGener
                 yield guard
         finally:
             channel.close(b"bye")
-            with trio.move_on_after(kill_seconds, shield=True):
-                await process.wait()
-            process.kill()
+            with trio.CancelScope(shield=True):
+                await _see_gone(process, kill_seconds)
+
+
+async def _see_gone(process: trio.Process, kill_seconds: float) -> None:
+    with trio.move_on_after(kill_seconds):
+        await process.wait()
+    process.kill()
+    with trio.move_on_after(kill_seconds):
+        await process.wait()
 
 
 async def _see_ready(channel: _Channel, spawn_seconds: float) -> None:

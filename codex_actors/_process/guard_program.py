@@ -76,29 +76,28 @@ class _Guard:
             if self._host_pidfd in ready:
                 host_lives = False
             elif self._host.fileno() in ready:
-                host_lives = self._obey()
+                match _receive(self._host):
+                    case b"watcher":
+                        self._fork_watcher()
+                    case b"bye" if not self._lost:  # all trees are over; who waits for one sees that we go
+                        return
+                    case _:
+                        host_lives = False
             self._look_after_children()
 
-    def _obey(self) -> bool:
-        """Do what the host wants; False if it has gone."""
-        message = _receive(self._host)
-        if message == b"watcher":
-            try:
-                self._fork_watcher()
-            except OSError as exc:
-                self._tell(b"failed %d" % (exc.errno or 0))
-        return message == b"watcher"
-
     def _fork_watcher(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
-            pid = os.fork()
-            if pid == 0:
-                theirs.close()
-                self._become_watcher(ours)
-            self._number += 1
-            self._watchers[pid] = self._number
-            self._tell(b"watcher %d" % self._number, theirs.fileno())
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours, theirs:
+                pid = os.fork()
+                if pid == 0:
+                    theirs.close()
+                    self._become_watcher(ours)
+                self._number += 1
+                self._watchers[pid] = self._number
+                self._tell(b"watcher %d" % self._number, theirs.fileno())
+        except OSError as exc:
+            self._tell(b"failed %d" % (exc.errno or 0))
 
     def _become_watcher(self, host: socket.socket) -> NoReturn:
         status = 1
