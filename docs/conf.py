@@ -69,12 +69,21 @@ ATTRIBUTE = re.compile(
 
 def setup(app: Sphinx) -> None:
     """Connects what is ours to what Sphinx does."""
-    app.connect("autodoc-process-docstring", quote_arguments, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", take_prose_for_prose, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", quote_arguments, priority=400)
     app.connect("autodoc-process-docstring", show_types_beside_names, priority=600)  # after it
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-bases", skip_private_bases)
     app.connect("doctree-read", leave_builtins_alone)
     app.connect("missing-reference", excuse_foreign_names)
+
+
+def take_prose_for_prose(
+    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    """Napoleon takes what stands before a colon in the first line of a property for its type."""
+    if what in {"attribute", "data", "property"}:
+        lines.insert(0, "")
 
 
 def quote_arguments(
