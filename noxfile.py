@@ -73,9 +73,10 @@ def otp(session: nox.Session) -> None:
 
 @nox.session
 def containment(session: nox.Session) -> None:
-    """End turns in every way, under each means, and see what is left; prints and writes the table."""
+    """End turns in every way, under each means, and see what is left; `-- --turns N` for fewer than 1000."""
     install(session, "-e", ".[codex,testing]", *TESTS)
     session.run("python", "-m", "tests.containment.matrix")
+    session.run("python", "-m", "tests.containment.storm", *session.posargs)
 
 
 @nox.session

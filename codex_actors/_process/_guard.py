@@ -112,6 +112,8 @@ class Guard:
                 problem = spare
             elif spare.lives:
                 return spare
+            else:
+                spare.close()
         raise problem
 
     def ask_for_spare(self) -> None:

@@ -42,6 +42,7 @@ def main(host: socket.socket, host_pidfd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     for deaf_to in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(deaf_to, signal.SIG_IGN)  # they are for the host, which then ends its turns in order
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a host may ignore it, and its children are reaped unseen
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _become_subreaper()
     _prove_subreaper()

@@ -130,6 +130,8 @@ async def open_host(plan: Plan) -> AsyncGenerator[Host]:
 
 
 async def main(plan: Plan) -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     async with open_host(plan) as host:
         for who in host.scopes:
             host.begin(who)

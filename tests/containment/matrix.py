@@ -22,11 +22,10 @@ from codex_actors.errors import TurnTimeoutError
 from codex_actors.testing import ModelServer, open_model_server
 from tests.containment.ends import ALL, ENDS, GUARDED, End
 from tests.containment.host import Host, open_host
-from tests.containment.judge import Victim
-from tests.containment.stage import Cast, Stage, set_stage
-from tests.leak_check import Traces, left_since
+from tests.containment.judge import Victim, until
+from tests.containment.stage import ROOT, Cast, Stage, open_program, set_stage
+from tests.leak_check import GRACE_SECONDS, Traces
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/reference/containment-matrix.md"
 
 KINDS = ("fake", "real")
@@ -127,7 +126,10 @@ async def play(
             async with open_host(stage.plan) as host:
                 await _play_host(cell.end, stage, host, seconds, verdict)
         files = tuple(f"temporary file {name}" for name in stage.files())
-    verdict.left = (*files, *left_since(before, directory))
+    # Not `left_since`, which holds up whoever has still to let go of something here.
+    with trio.move_on_after(GRACE_SECONDS):
+        await until(lambda: not Traces.now().new_since(before, directory))
+    verdict.left = (*files, *Traces.now().new_since(before, directory))
     return verdict
 
 
@@ -160,9 +162,7 @@ def _lives(neighbour: Victim, host: Host) -> bool:
 
 async def _play_program(end: End, stage: Stage, seconds: float, verdict: Verdict) -> None:
     victims = stage.victims.values()
-    words = (sys.executable, "-m", "tests.containment.host", msgspec.json.encode(stage.plan).decode())
-    program = await trio.lowlevel.open_process(words, cwd=ROOT)
-    try:
+    async with open_program(stage.plan) as program:
         for victim in victims:
             await victim.wait_alive()
         ended_at = trio.current_time()
@@ -174,10 +174,6 @@ async def _play_program(end: End, stage: Stage, seconds: float, verdict: Verdict
             verdict.seconds = trio.current_time() - ended_at
         verdict.leaks = len(stage.survivors())
         with trio.fail_after(_OVER_SECONDS):
-            await program.wait()
-    finally:
-        program.kill()
-        with trio.CancelScope(shield=True):
             await program.wait()
 
 

@@ -1,10 +1,12 @@
 # Where a host plays its plan: a Codex, real or fake, whose turns each have a victim, and files of their own.
 
 import shlex
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, suppress
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import trio
@@ -16,6 +18,7 @@ from tests.containment.host import Consumer, Plan, Sandbox
 from tests.containment.judge import FAMILY, Victim, at_home, kill, until, words
 from tests.fakes import COMPLETED, OTHER_THREAD, THREAD, command_begins, gate, started
 
+ROOT = Path(__file__).parents[2]
 Kind = Literal["real", "fake"]
 WHO = ("victim", "neighbour")
 
@@ -125,12 +128,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         """Look for it above a victim."""
         above = {pid: words(pid) for pid in victim.ancestors()}
         codex = [pid for pid, said in above.items() if codex_path in said[:2] and "exec" in said]
+        wrappers = [pid for pid, said in above.items() if said[0].endswith("bwrap")]
         guards = [pid for pid, said in above.items() if any("guard_program" in word for word in said)]
-        pids = [*above]
-        outside = pids[pids.index(codex[-1]) + 1 :]
-        wrappers = [pid for pid in outside if above[pid][0].endswith("bwrap")]
         watcher, guard = guards or (0, 0)
-        return cls(codex=codex[-1], wrapper=(wrappers or [0])[-1], watcher=watcher, guard=guard)
+        return cls(codex=(codex or [0])[-1], wrapper=(wrappers or [0])[-1], watcher=watcher, guard=guard)
 
 
 @contextmanager
@@ -157,6 +158,23 @@ def set_stage(cast: Cast, directory: Path, codex_binary: Path, model: ModelServe
             yield stage
         finally:
             stage.clear()
+
+
+@asynccontextmanager
+async def open_program(plan: Plan, **options: Any) -> AsyncGenerator[trio.Process]:
+    """Run a host as a program; it is gone when the block is left."""
+    words = (sys.executable, "-m", "tests.containment.host", msgspec.json.encode(plan).decode())
+    program = await trio.lowlevel.open_process(words, stdout=subprocess.PIPE, **{"cwd": ROOT, **options})
+    assert program.stdout
+    try:
+        async with program.stdout as output:
+            with trio.fail_after(60):
+                assert await output.receive_some() == b"ready\n"
+            yield program
+    finally:
+        program.kill()
+        with trio.CancelScope(shield=True):
+            await program.wait()
 
 
 def _real(

@@ -1,4 +1,4 @@
-"""The guard process, as one that is started on its own."""
+"""The guard process itself, and the watcher that waits for work."""
 
 import os
 import socket
@@ -6,8 +6,13 @@ import subprocess
 import sys
 
 import pytest
+import trio
+import trio.testing
 
-from codex_actors._process import _guard
+from codex_actors._process import _guard, open_anonymous_file
+from tests.containment.judge import kill, until
+from tests.containment.storm import in_between
+from tests.fakes import contained
 from tests.leak_check import HAS_PROC
 
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
@@ -27,3 +32,19 @@ def test_a_guard_that_nobody_waits_for_any_more_ends_and_says_nothing():
         )
     os.close(host)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+async def test_a_watcher_that_is_killed_before_it_has_work_is_not_missed():
+    async with contained() as containment:
+        await until(lambda: bool(in_between()[1]))
+        [spare] = in_between()[1]
+        kill(spare)
+        await until(lambda: spare not in in_between()[1])
+        await trio.testing.wait_all_tasks_blocked(0.05)  # the guard has said so
+        with open_anonymous_file(b"") as stdin, trio.fail_after(10):
+            async with containment.open_process(
+                ("/bin/true",), env={}, stdin=stdin, interrupt_seconds=1
+            ) as process:
+                await process.wait()
+    assert process.returncode == 0
+    assert process.leftovers.proven
