@@ -69,21 +69,13 @@ ATTRIBUTE = re.compile(
 
 def setup(app: Sphinx) -> None:
     """Connects what is ours to what Sphinx does."""
-    app.connect("autodoc-process-docstring", take_prose_for_prose, priority=400)  # before napoleon
-    app.connect("autodoc-process-docstring", quote_arguments, priority=400)
-    app.connect("autodoc-process-docstring", show_types_beside_names, priority=600)  # after it
+    app.connect("autodoc-process-docstring", quote_arguments, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", put_prose_together, priority=600)  # after it
+    app.connect("autodoc-process-docstring", show_types_beside_names, priority=600)
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-bases", skip_private_bases)
     app.connect("doctree-read", leave_builtins_alone)
     app.connect("missing-reference", excuse_foreign_names)
-
-
-def take_prose_for_prose(
-    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
-) -> None:
-    """Napoleon takes what stands before a colon in the first line of a property for its type."""
-    if what in {"attribute", "data", "property"}:
-        lines.insert(0, "")
 
 
 def quote_arguments(
@@ -96,6 +88,16 @@ def quote_arguments(
         return
     quoted = re.compile(r"(?<!`)`(\w+)`(?!`)")
     lines[:] = [quoted.sub(lambda it: f"`{it[0]}`" if it[1] in own else it[0], line) for line in lines]
+
+
+def put_prose_together(
+    _app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]
+) -> None:
+    """Napoleon takes what stands before a colon in the first line of a property for its type."""
+    taken = [line for line in lines if line.startswith(":type: ")]
+    if what in {"attribute", "data", "property"} and taken:
+        lines.remove(taken[0])
+        lines[0] = f"{taken[0].removeprefix(':type: ')}: {lines[0]}"
 
 
 def show_types_beside_names(
