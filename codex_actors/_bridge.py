@@ -42,7 +42,7 @@ class Answer(Generic[_T]):
 
     def __init__(self) -> None:
         self.is_here: bool = False
-        self._get: Callable[[], _T] = _nothing_yet
+        self._get: Callable[[], _T]
         self._to_wake: deque[Callable[[], object]] = deque()
 
     def give(self, value: _T) -> None:
@@ -54,7 +54,7 @@ class Answer(Generic[_T]):
         self._settle(partial(_fail, failure))
 
     def get(self) -> _T:
-        """Return it, or raise what went wrong."""
+        """Return it, or raise what went wrong; only when it is here."""
         return self._get()
 
     def when_here(self, wake: Callable[[], object]) -> None:
@@ -87,6 +87,10 @@ class Work:
         """Whether it is in another process, of which this one is a fork: nobody says here that it is over."""
         return self._run.is_foreign
 
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have a function called on trio, without waiting for it."""
+        self._run.soon(function)
+
     def leave(self) -> None:
         """Have what it holds open closed, in peace."""
         self._run.soon(self._left.set)
@@ -94,6 +98,10 @@ class Work:
     def cancel(self) -> None:
         """Have it stopped. Any thread may ask, and a signal handler or a finalizer too."""
         self._run.soon(self._scope.cancel)
+
+    def join(self) -> None:
+        """Wait for trio to end, which takes no time when the runtime is closed."""
+        self._run.thread.join()
 
     def check(self) -> None:
         """Raise what went wrong at its end, if it is over and anything did."""
@@ -277,11 +285,6 @@ class Host:
         self._run = _Run(self._runtime)
         return self._run.main
 
-    def join(self) -> None:
-        """Wait for the thread to end; takes no time once the runtime is closed."""
-        if self._run is not None:
-            self._run.thread.join()
-
     def call(self, function: Callable[[], Awaitable[_T]]) -> Job[_T]:
         """The job that runs a function.
 
@@ -300,11 +303,6 @@ class Host:
         run = self._open_run()
         return Job(run, lambda job: run.spawn(job, partial(job.hold, opening), lambda: run.holds))
 
-    def soon(self, function: Callable[[], object]) -> None:
-        """Have a function called on trio, without waiting for it."""
-        if self._run is not None:
-            self._run.soon(function)
-
     def _open_run(self) -> _Run:
         if self._run is None or not self._run.is_open:
             raise RuntimeClosedError
@@ -321,10 +319,6 @@ def _call_all(functions: deque[Callable[[], object]]) -> None:
 
 def _fail(failure: BaseException) -> NoReturn:
     raise failure
-
-
-def _nothing_yet() -> NoReturn:
-    raise RuntimeError("nothing was said yet")
 
 
 def asking(

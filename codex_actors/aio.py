@@ -82,7 +82,7 @@ class Codex:
         if exc_type is GeneratorExit:  # the loop is gone: it closes by itself
             return
         await _wait_over(self._open)
-        self._host.join()
+        self._open.join()
         self._open.check()
 
     def start_thread(self, options: ThreadOptions | None = None) -> "Thread":
@@ -331,7 +331,7 @@ class Turn:
         says is yielded by the loop, which then raises `TurnInterruptedError`; a turn that completes before
         it hears of the interrupt has completed.
         """
-        self._host.soon(self._turn.interrupt)
+        self._job.soon(self._turn.interrupt)
 
 
 class ParsedTurn(Turn, Generic[_T]):

@@ -254,6 +254,20 @@ def test_a_block_that_is_left_early_ends_its_turn(open_codex):
     asyncio.run(main())
 
 
+def test_an_exception_does_not_wait_for_codex_to_exit_by_itself(open_codex, hold):
+    async def main() -> None:
+        slow = Deadlines(exit_seconds=60)
+        async with open_codex(writes(DONE), hold.waits(), deadlines=slow) as codex:
+            with pytest.raises(KeyError, match="mine"):
+                async with codex.start_thread().run_streamed("go") as turn:
+                    async for event in turn:
+                        if isinstance(event, events.TurnCompleted):
+                            raise KeyError("mine")
+            assert turn.result.returncode == -signal.SIGINT
+
+    asyncio.run(main())
+
+
 def test_nobody_taking_events_stops_the_reading_and_not_the_program(open_codex, tmp_path):
     """Two batches wait in the channel and one in Codex's pipe; a megabyte more does not fit."""
     much = said("x" * 300_000)

@@ -230,6 +230,16 @@ def test_an_exception_leaves_a_block_as_it_is(open_codex):
         assert codex.statistics().turns_running == 0
 
 
+def test_an_exception_does_not_wait_for_codex_to_exit_by_itself(open_codex, hold):
+    slow = Deadlines(exit_seconds=60)
+    with open_codex(writes(DONE), hold.waits(), deadlines=slow) as codex:
+        with pytest.raises(KeyError), codex.start_thread().run_streamed("go") as turn:
+            for event in turn:
+                if isinstance(event, events.TurnCompleted):
+                    raise KeyError("mine")
+        assert turn.result.returncode == -signal.SIGINT
+
+
 def test_a_turn_that_has_ended_is_seen_out_when_its_block_is_left(open_codex, hold):
     with open_codex(writes(DONE), hold.waits()) as codex, ThreadPoolExecutor() as pool:
         with codex.start_thread().run_streamed("go") as turn:
@@ -295,9 +305,9 @@ def test_ctrl_c_ends_the_turn_and_then_raises(open_codex, ctrl_c):
 
 
 def test_ctrl_c_again_and_again_changes_nothing(open_codex, ctrl_c):
-    deaf = (ignores(signal.SIGINT), *HANGS)
-    with open_codex(*deaf, deadlines=Deadlines(interrupt_seconds=1)) as codex, ThreadPoolExecutor() as pool:
-        pool.submit(press_when, started(codex), ctrl_c, 3)
+    presses = [Act(f"kill -INT {os.getpid()}")] * 3
+    deaf = (ignores(signal.SIGINT), writes(STARTED), *presses, hangs())
+    with open_codex(*deaf, deadlines=Deadlines(interrupt_seconds=1)) as codex:
         with pytest.raises(KeyboardInterrupt):
             codex.start_thread().run("go")
         assert codex.statistics().turns_running == 0
@@ -387,11 +397,10 @@ def test_a_ctrl_c_handler_of_the_users_own_is_left_in_its_place(open_codex):
     assert seen == [signal.SIGINT]
 
 
-def press_when(condition: Callable[[], bool], press: Callable[[], None], times: int = 1) -> None:
-    wait_until(condition)
-    for _ in range(times):
-        time.sleep(0.03)
-        press()
+def press_when(condition: Callable[[], bool], press: Callable[[], None]) -> None:
+    """Press when this is so and the main thread waits for the runtime."""
+    wait_until(lambda: condition() and signal.getsignal(signal.SIGINT) is not signal.default_int_handler)
+    press()
 
 
 def test_a_handler_that_ends_the_program_ends_it(tmp_path):
