@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -89,7 +90,7 @@ async def test_five_turns_end_as_they_should_and_nothing_is_left(codex_binary: P
     parsed, gone, killed, restarted, tests, changes, left, removed = verdicts.splitlines()
     assert parsed == "✓ structured output: Finding(file='prices.py', line=7, severity='high')"
     assert gone.startswith("✓ the cancelled turn was gone after ")
-    assert re.fullmatch(r"✓ the killed turn was reported after .* s; [1-4] other turns went on", killed)
+    assert re.fullmatch(r"✓ the killed turn was reported after .* s; turns that went on: [1-4]", killed)
     assert restarted == "✓ nothing had to be restarted, and no turn is left in the tree"
     assert tests == "✓ the project's tests failed before and pass now; we ran them outside Codex"
     assert changes == "✓ prices.py has changed in the project, and nothing else"
@@ -133,6 +134,22 @@ async def test_what_is_planted_turns_its_line_red_and_the_status_to_1(codex_bina
     assert "temporary file planted.txt" in words
     assert len(planted) == 5
     assert all(f"process {process.pid} (sleep)" in words for process in planted)
+
+
+async def test_a_demo_that_nobody_reads_any_more_ends_without_a_word(codex_binary: Path, tmp_path: Path):
+    words = [*COMMAND, "demo", "--codex", str(codex_binary)]
+    with (tmp_path / "stderr").open("wb") as stderr:
+        async with trio.open_nursery() as nursery:
+            run = partial(
+                trio.run_process, words, stdout=subprocess.PIPE, stderr=stderr, check=False, env=ENV
+            )
+            process: trio.Process = await nursery.start(run)
+            assert process.stdout is not None
+            with trio.fail_after(60):
+                await process.stdout.receive_some()
+                await process.stdout.aclose()
+                assert await process.wait() == 1
+    assert (tmp_path / "stderr").read_bytes() == b""
 
 
 async def test_without_a_sandbox_the_demo_says_so_and_does_without(codex_binary: Path, tmp_path: Path):

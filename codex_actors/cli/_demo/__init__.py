@@ -40,8 +40,12 @@ from codex_actors.cli._demo._verdicts import (
 from codex_actors.cli._demo._views import DemoView, open_demo_view
 from codex_actors.cli._describe import ASIDE, NOTICE
 from codex_actors.cli._stop import Stop
+from codex_actors.options import Deadlines
 from codex_actors.telemetry import Telemetry
 from codex_actors.testing import codex_home, open_model_server
+
+# Two turns are asked to sleep for ten minutes; should they not be struck, they are not to be waited for.
+_DEADLINES = Deadlines(turn_seconds=120)
 
 # The least that makes Codex start and end without looking elsewhere first.
 _LIVE_CONFIG = "analytics.enabled = false\nfeatures.plugins = false\nfeatures.apps = false\n"
@@ -149,6 +153,7 @@ def _write_live_home(stage: Stage) -> None:
 
 def _codex_spec(asked: AskedDemo, stage: Stage, telemetry: Telemetry, *, api_key: str | None) -> ChildSpec:
     options = CodexOptions(
+        deadlines=_DEADLINES,
         codex_path=asked.codex_path,
         codex_home=stage.codex_home,
         api_key=api_key,

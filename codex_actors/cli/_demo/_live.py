@@ -54,7 +54,7 @@ class _Row:
     def cells(self, now: float) -> Mapping[str, Text]:
         """What the table says of it, by column."""
         if self._played is None:
-            state, doing, tokens = Text(spinner(now), "cyan"), Text(self._progress.now_doing), "-"
+            state, doing, tokens = Text(spinner(now), "cyan"), Text(self._progress.now_doing), ""
             seconds = now - self._progress.started_at
         else:
             outcome, seconds = self._played.outcome, self._played.seconds
@@ -117,8 +117,9 @@ class LiveDemoView:
 
     async def tabulate(self, rows: Iterable[Sequence[str]]) -> None:
         grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True)  # where there is no room, other columns give way
         for number, (mark, first, *others) in enumerate(rows):
-            name = Text.assemble((mark, MARK_STYLES.get(mark, ("", ""))[0]), f" {first}", no_wrap=True)
+            name = Text.assemble((mark, MARK_STYLES.get(mark, ("", ""))[0]), f" {first}")
             cells = (Text(cell, _STATE_STYLES.get(cell, ""), overflow="fold") for cell in others)
             grid.add_row(name, *cells, style="bold" if number == 0 else None)
         self._live.console.print(grid)
@@ -141,13 +142,14 @@ class LiveDemoView:
 
     def _summary(self, now: float) -> Text:
         rows = self._rows.values()
-        used = [row.used for row in rows if row.used]
-        sums = Usage(
-            input_tokens=sum(it.input_tokens for it in used),
-            output_tokens=sum(it.output_tokens for it in used),
-        )
-        over = f"{sum(row.is_over for row in rows)} of {len(rows)} over"
-        return Text(f"{over}; {token_count(sums)}; {duration(now - self._began)}")
+        words = [f"{sum(row.is_over for row in rows)} of {len(rows)} over", duration(now - self._began)]
+        if used := [row.used for row in rows if row.used]:  # before that, nobody has counted
+            sums = Usage(
+                input_tokens=sum(it.input_tokens for it in used),
+                output_tokens=sum(it.output_tokens for it in used),
+            )
+            words.insert(1, token_count(sums))
+        return Text("; ".join(words))
 
 
 @asynccontextmanager

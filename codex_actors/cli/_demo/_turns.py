@@ -4,7 +4,7 @@
 import os
 import signal
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 
 import trio
 
@@ -15,10 +15,11 @@ from codex_actors.cli._demo._stage import Stage
 from codex_actors.cli._demo._story import PARTS, Part
 from codex_actors.cli._demo._views import DemoView
 from codex_actors.cli._describe import ASIDE, NOTICE
+from codex_actors.cli._output import OutputLostError
 from codex_actors.events import Event, ItemStarted, ThreadStarted
 from codex_actors.items import CommandExecution
 from codex_actors.telemetry import Event as Told
-from codex_actors.telemetry import ProcessSpawned, Prompt, Telemetry
+from codex_actors.telemetry import ProcessSpawned, ProcessStopped, Prompt, Telemetry
 
 # Long enough to be seen at work before it is struck.
 _WATCHED_SECONDS = 0.8
@@ -31,7 +32,7 @@ class Pids:
         self._prompts: dict[str, str] = {}
         self._pids: dict[str, int] = {}
         telemetry.attach(("clear_text", "prompt"), self._note)
-        telemetry.attach(("codex", "process", "spawned"), self._note)
+        telemetry.attach(("codex", "process"), self._note)
 
     def _note(self, event: Told) -> None:
         match event:
@@ -39,12 +40,14 @@ class Pids:
                 self._prompts[turn_id] = text
             case ProcessSpawned(turn_id=turn_id, pid=pid):
                 self._pids[self._prompts[turn_id]] = pid
+            case ProcessStopped(turn_id=turn_id):
+                del self._pids[self._prompts[turn_id]]
             case _:
                 pass
 
-    def of(self, part: Part) -> int:
-        """The process of a turn that runs."""
-        return self._pids[part.prompt]
+    def of(self, part: Part) -> int | None:
+        """The process of a turn; None if it has none, or no longer."""
+        return self._pids.get(part.prompt)
 
 
 class Turns:
@@ -71,11 +74,21 @@ class Turns:
         self._send, self._receive = trio.open_memory_channel[tuple[str, Played]](len(PARTS))
 
     async def play(self) -> Mapping[str, Played]:
-        """Play all parts side by side, and say what became of each."""
-        async with open_private_nursery() as nursery:
-            for part in PARTS:
-                nursery.start_soon(self._play, part)
-            return dict([await self._receive.receive() for _ in PARTS])
+        """Play all parts side by side, and say what became of each.
+
+        Raises:
+            OutputLostError: Nobody can be shown anything any more.
+        """
+        try:
+            async with open_private_nursery() as nursery:
+                for part in PARTS:
+                    nursery.start_soon(self._play, part)
+                return dict([await self._receive.receive() for _ in PARTS])
+        except ExceptionGroup as group:
+            lost, others = group.split(OutputLostError)
+            if lost is None or others is not None:
+                raise
+            raise lost.exceptions[0] from None  # each turn has found out for itself
 
     async def _play(self, part: Part) -> None:
         began, struck = trio.current_time(), None
@@ -113,9 +126,10 @@ class Turns:
         if part.fate == "is cancelled":
             await self._view.tell(part, f"{NOTICE} we cancel it")
             scope.cancel()
-        else:
-            await self._view.tell(part, f"{NOTICE} we send SIGKILL to process {self._pids.of(part)}")
-            os.kill(self._pids.of(part), signal.SIGKILL)
+        elif pid := self._pids.of(part):
+            await self._view.tell(part, f"{NOTICE} we send SIGKILL to process {pid}")
+            with suppress(ProcessLookupError):  # it has just ended by itself, which its outcome will say
+                os.kill(pid, signal.SIGKILL)
 
 
 def _streamed(thread: Thread, part: Part) -> AbstractAsyncContextManager[Turn]:

@@ -47,8 +47,10 @@ def _judge_kill(played: Played, others: Sequence[Played]) -> str:
     if played.struck is None:
         return _bad(f"the turn {KILL.name!r} was killed, but not by us")
     went_on = sum(other.ended > played.ended for other in others)
+    if not went_on:
+        return _bad("no other turn was there to go on when one was killed")
     seconds = played.ended - played.struck
-    return _good(f"the killed turn was reported after {seconds:.2f} s; {went_on} other turns went on")
+    return _good(f"the killed turn was reported after {seconds:.2f} s; turns that went on: {went_on}")
 
 
 def judge_tree(at_work: Branch, at_end: Branch) -> str:

@@ -43,7 +43,9 @@ async def test_it_shows_at_any_width_what_is_done_and_how_all_turns_do(width: in
             await view.end_turns()
         table = written(console).rpartition("╭─")[2]
         await view.say("✓ all is well")
-        await view.tabulate([(" ", "name", "state"), ("✗", "one", "down")])
+        await view.tabulate(
+            [(" ", "a long name", "one", "other", "state"), ("✗", "x" * 20, "y" * 12, "z" * 12, "gone")]
+        )
     text = written(console)
     assert all(len(line) <= width for line in text.replace("\r", "\n").split("\n") if "\x1b" not in line)
     assert " 0.0 s inspect ● I inspect" in text
@@ -59,4 +61,5 @@ async def test_it_shows_at_any_width_what_is_done_and_how_all_turns_do(width: in
     assert "thinking" in kill
     assert "2 of 5 over; 300 in, 30 out; " in summary
     assert "✓ all is well" in text
-    assert "✗ one" in text
+    [row] = re.findall(r"✗ x{20} .*gone", text)
+    assert row

@@ -27,7 +27,7 @@ def test_turns_that_ended_as_they_should_are_good():
     assert list(judge_turns(AS_IT_SHOULD)) == [
         "✓ structured output: Finding(file='prices.py', line=7, severity='high')",
         "✓ the cancelled turn was gone after 0.02 s",
-        "✓ the killed turn was reported after 0.05 s; 3 other turns went on",
+        "✓ the killed turn was reported after 0.05 s; turns that went on: 3",
     ]
 
 
@@ -48,6 +48,7 @@ def test_turns_that_ended_as_they_should_are_good():
         ("cancel", Played(INTERRUPTED, 0, 1, None), "✗ the turn 'cancel' ended before we had cancelled it"),
         ("kill", Played(COMPLETED, 0, 1, 0.5), "✗ the turn 'kill' was not killed but ended with completed"),
         ("kill", Played(KILLED, 0, 1, None), "✗ the turn 'kill' was killed, but not by us"),
+        ("kill", Played(KILLED, 0, 9, 8.9), "✗ no other turn was there to go on when one was killed"),
     ],
 )
 def test_a_turn_that_ended_otherwise_is_a_flaw(name: str, played: Played, flaw: str):
