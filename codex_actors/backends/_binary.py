@@ -91,7 +91,8 @@ class Versions:
         with trio.move_on_after(deadlines.spawn_seconds) as asking:
             async with self._asking:
                 if identity not in _checked:
-                    _judge(codex_path, await _ask_version(codex_path, codex, containment))
+                    if judge_version(codex_path, await _ask_version(codex_path, codex, containment)) is None:
+                        _log.warning("codex.version_unknown", codex_path=codex_path)
                     _checked.add(identity)
         if asking.cancelled_caught:
             late = TimeoutError(f"it did not say its version within {deadlines.spawn_seconds:g} s")
@@ -118,10 +119,16 @@ async def _ask_version(codex_path: str, codex: CodexOptions, containment: Contai
     return answer
 
 
-def _judge(codex_path: str, answer: bytes) -> None:
+def judge_version(codex_path: str, answer: bytes) -> str | None:
+    """Read the version out of what a Codex binary says; None if it does not look like one.
+
+    Raises:
+        UnsupportedVersionError: It is too old.
+    """
     found = _VERSION.search(answer)
     if found is None:
-        _log.warning("codex.version_unknown", codex_path=codex_path)
-    elif tuple(map(int, found.groups())) < MINIMUM_VERSION:
-        version, minimum = b".".join(found.groups()).decode(), ".".join(map(str, MINIMUM_VERSION))
-        raise errors.UnsupportedVersionError(codex_path, version, minimum)
+        return None
+    version = b".".join(found.groups()).decode()
+    if tuple(map(int, found.groups())) < MINIMUM_VERSION:
+        raise errors.UnsupportedVersionError(codex_path, version, ".".join(map(str, MINIMUM_VERSION)))
+    return version

@@ -1,4 +1,4 @@
-"""The ``codex-actors`` command: ``codex-actors run`` for one turn, ``codex-actors demo`` to see some.
+"""The ``codex-actors`` command: ``run`` for one turn, ``demo`` to see some, ``doctor`` and ``janitor``.
 
 The live view needs ``pip install codex-actors[cli]``; without it, or where the output is no terminal,
 the command writes plain lines.
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from codex_actors.cli._arguments import Asked, AskedDemo, UsageError, parse
+from codex_actors.cli._arguments import Asked, AskedAny, AskedDemo, AskedDoctor, UsageError, parse
 from codex_actors.cli._stop import Stop
 
 __all__ = ["main"]
@@ -18,8 +18,9 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
-    The status is 0 for a completed turn or a demo without a flaw, 2 for arguments that cannot work, 128
-    plus the number of the signal that stopped it (130 for Ctrl-C), and 1 for everything else.
+    The status is 0 for a completed turn, a demo without a flaw, a machine that is fit for turns and one that
+    is clean, 2 for arguments that cannot work, 128 plus the number of the signal that stopped it (130 for
+    Ctrl-C), and 1 for everything else.
 
     Args:
         arguments: What stands behind the command's name; None takes it from the process.
@@ -46,7 +47,7 @@ def _main(arguments: Sequence[str] | None, stop: Stop) -> int:
         return 1
 
 
-def _parsed(arguments: Sequence[str] | None) -> Asked | AskedDemo:
+def _parsed(arguments: Sequence[str] | None) -> AskedAny:
     try:
         return parse(arguments)
     except UsageError as exc:
@@ -65,14 +66,22 @@ def _write_refusal(problem: str) -> None:
             os.write(sys.__stdout__.fileno(), result_line(OptionError("command line", problem), began=False))
 
 
-def _start(asked: Asked | AskedDemo, stop: Stop) -> int:
+def _start(asked: AskedAny, stop: Stop) -> int:
     if isinstance(asked, Asked):
         from codex_actors.cli._run import run  # noqa: PLC0415 - as above
 
         return run(asked, stop)
-    from codex_actors.cli._demo import demo  # noqa: PLC0415 - as above
+    if isinstance(asked, AskedDemo):
+        from codex_actors.cli._demo import demo  # noqa: PLC0415 - as above
 
-    return demo(asked, stop)
+        return demo(asked, stop)
+    if isinstance(asked, AskedDoctor):
+        from codex_actors.cli._doctor import doctor  # noqa: PLC0415 - as above
+
+        return doctor(asked, stop)
+    from codex_actors.cli._janitor import janitor  # noqa: PLC0415 - as above
+
+    return janitor(asked, stop)
 
 
 def _log_to_stderr() -> None:

@@ -14,6 +14,7 @@ from typing import (
     Literal,
     NamedTuple,
     NoReturn,
+    TypeAlias,
     TypeVar,
     cast,
     get_args,
@@ -94,6 +95,15 @@ repairs it, one gives structured output, one is cancelled half-way, and of one t
 the others go on. The model is scripted: no key and no network are needed. The exit status is 0 only if
 everything went as it should and nothing is left behind.
 """
+_ABOUT_DOCTOR = """\
+See whether turns can run on this machine, and what to do where they cannot: Codex, its login and its sandbox
+are really tried, and so is what keeps processes from outliving their turn. The exit status is 0 if turns can
+run, 1 if not.
+"""
+_ABOUT_JANITOR = """\
+Put away what a crash has left of turns: processes, temporary directories and lock files whose owner is dead.
+The next runtime that opens does the same. The exit status is 0 if nothing is left.
+"""
 
 _T = TypeVar("_T", bound=Options)
 
@@ -142,6 +152,37 @@ class AskedDemo(Data, frozen=True, kw_only=True):
     model: str | None
 
 
+class AskedDoctor(Data, frozen=True, kw_only=True):
+    """What ``codex-actors doctor`` was asked to do.
+
+    Attributes:
+        json: Whether to write JSON.
+        codex_path: The Codex binary; None takes the one that the library finds.
+        codex_home: CODEX_HOME; None is where Codex would look.
+    """
+
+    json: bool
+    codex_path: str | None
+    codex_home: str | None
+
+
+class AskedJanitor(Data, frozen=True, kw_only=True):
+    """What ``codex-actors janitor`` was asked to do.
+
+    Attributes:
+        json: Whether to write JSON.
+        dry_run: Whether only to say what would be done.
+        codex_home: CODEX_HOME; None is where Codex would look.
+    """
+
+    json: bool
+    dry_run: bool
+    codex_home: str | None
+
+
+AskedAny: TypeAlias = Asked | AskedDemo | AskedDoctor | AskedJanitor
+
+
 class UsageError(SystemExit):
     """The command line cannot work, which has been said on stderr; the exit status is 2.
 
@@ -169,7 +210,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def parse(arguments: Sequence[str] | None) -> Asked | AskedDemo:
+def parse(arguments: Sequence[str] | None) -> AskedAny:
     """Read the command line.
 
     Raises:
@@ -183,9 +224,23 @@ def parse(arguments: Sequence[str] | None) -> Asked | AskedDemo:
     )
     _add_run(run)
     _add_demo(commands.add_parser("demo", help="see it work", description=_ABOUT_DEMO, allow_abbrev=False))
+    _add_doctor(
+        commands.add_parser(
+            "doctor", help="see whether turns can run here", description=_ABOUT_DOCTOR, allow_abbrev=False
+        )
+    )
+    _add_janitor(
+        commands.add_parser(
+            "janitor", help="clean up after a crash", description=_ABOUT_JANITOR, allow_abbrev=False
+        )
+    )
     given = parser.parse_args(arguments)
     if given.command == "demo":
         return AskedDemo(live=given.live, keep=given.keep, codex_path=given.codex_path, model=given.model)
+    if given.command == "doctor":
+        return AskedDoctor(json=given.json, codex_path=given.codex_path, codex_home=given.codex_home)
+    if given.command == "janitor":
+        return AskedJanitor(json=given.json, dry_run=given.dry_run, codex_home=given.codex_home)
     try:
         return _asked(given)
     except OptionError as exc:
@@ -244,6 +299,22 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="leave the demo's directory to be looked at")
     parser.add_argument("--codex", dest="codex_path", metavar="PATH", help="the Codex binary")
     parser.add_argument("-m", "--model", metavar="MODEL", help="the model, with --live")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="write one object of JSON")
+    parser.add_argument("--codex", dest="codex_path", metavar="PATH", help="the Codex binary")
+    _add_codex_home(parser)
+
+
+def _add_janitor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--json", action="store_true", help="write one object of JSON")
+    _add_codex_home(parser)
+
+
+def _add_codex_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--codex-home", metavar="DIR", help="CODEX_HOME (default: where Codex would look)")
 
 
 # --- options ---------------------------------------------------------------------------------------
