@@ -68,10 +68,15 @@ def describe_check(check: Check) -> Iterator[str]:
 
 def describe_verdict(checks: Sequence[Check]) -> str:
     """Say whether turns can run."""
-    if can_run_turns(checks):
-        return f"{DONE} turns can run here"
-    missing = ", ".join(check.name for check in checks if check.status == "problem")
-    return f"{FAILED} turns cannot run here: see {missing}"
+    if problems := _named(checks, "problem"):
+        return f"{FAILED} turns cannot run here: see {problems}"
+    if warnings := _named(checks, "warning"):
+        return f"{DONE} turns can run here; but see {warnings}"
+    return f"{DONE} turns can run here"
+
+
+def _named(checks: Sequence[Check], status: Status) -> str:
+    return ", ".join(check.name for check in checks if check.status == status)
 
 
 # --- one check each --------------------------------------------------------------------------------
@@ -234,11 +239,12 @@ def judge_limits(*, descriptors: int | None, used: int, processes: int | None) -
     if turns is None or turns >= _FEW_TURNS:
         return Check(name="limits", status="ok", summary=summary, facts=facts)
     which = "ulimit -n" if turns == by_descriptors else "ulimit -u"
+    advice = f"Raise `{which}` (in a service: {_SERVICE[which]})"
     return Check(
         name="limits",
         status="warning" if turns else "problem",
         summary=summary,
-        advice=f"Raise `{which}` (in a service: {_SERVICE[which]}), or run no more turns than that at once.",
+        advice=f"{advice}, or run no more turns than that at once." if turns else f"{advice}.",
         facts=facts,
     )
 

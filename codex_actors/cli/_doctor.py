@@ -161,10 +161,11 @@ class _Machine:
 
     async def _sandbox(self) -> Check:
         if self._codex_path is None:
-            return _checks.judge_sandbox("there is no Codex to try it with")
+            return Check(name="sandbox", status="note", summary="not tried without Codex")
         with open_directory("doctor") as elsewhere:
-            home = {"CODEX_HOME": str(self._home or elsewhere)}
-            status, said = await self._run(self._codex_path, "sandbox", "--", "/bin/true", **home)
+            # Codex leaves notes of its mounts among the temporary files.
+            env = {"CODEX_HOME": str(self._home or elsewhere), "TMPDIR": str(elsewhere)}
+            status, said = await self._run(self._codex_path, "sandbox", "--", "/bin/true", **env)
         last = [line for line in said.splitlines() if line.strip()][-1:] or [f"exit status {status}"]
         return _checks.judge_sandbox(None if status == 0 else last[0])
 
@@ -175,6 +176,8 @@ class _Machine:
         try:
             bwrap = find_bwrap(self._codex_path or "/usr/bin/codex") if name == "namespace" else None
             return await _try_to_escape(_containment(name), bwrap, proven=name != "process-group")
+        except errors.ContainmentError as exc:
+            return exc.problem
         except (errors.CodexError, OSError) as exc:
             return str(exc)
 

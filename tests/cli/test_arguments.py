@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from codex_actors import BaseBranch, Commit, LastThread, LocalImage, ThreadName, UncommittedChanges
-from codex_actors.cli._arguments import Asked, AskedDemo, explain, parse
+from codex_actors.cli._arguments import Asked, AskedDemo, AskedDoctor, AskedJanitor, explain, parse
 from codex_actors.errors import OptionError
 from codex_actors.options import CodexOptions, Options, ThreadOptions, TurnOptions
 
@@ -183,6 +183,14 @@ def test_a_prompt_is_not_to_be_read_in_a_repr():
 def test_the_demo_has_options_of_its_own():
     asked = parse(["demo", "--live", "--keep", "--codex", "/c", "--model", "m"])
     assert asked == AskedDemo(live=True, keep=True, codex_path="/c", model="m")
+
+
+def test_the_doctor_and_the_janitor_have_options_of_their_own():
+    asked = parse(["doctor", "--json", "--codex", "/c", "--codex-home", "/h"])
+    assert asked == AskedDoctor(json=True, codex_path="/c", codex_home="/h")
+    assert parse(["janitor"]) == AskedJanitor(json=False, dry_run=False, codex_home=None)
+    asked = parse(["janitor", "--json", "--dry-run", "--codex-home", "/h"])
+    assert asked == AskedJanitor(json=True, dry_run=True, codex_home="/h")
 
 
 def test_help_and_version_are_there(capsys: pytest.CaptureFixture[str]):
