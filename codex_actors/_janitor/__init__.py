@@ -43,14 +43,15 @@ def mark(codex: CodexOptions, codex_home: Path) -> Mapping[str, str]:
 
 
 async def sweep(codex_home: Path, *, seconds: float, dry_run: bool = False) -> Report:
-    """Put away what dead owners have left.
+    """Put away what dead owners have left; being cancelled waits for the step that is being done.
 
     Args:
         codex_home: Whose processes and lock files are looked for.
         seconds: How long it may take.
         dry_run: Whether only to say what would be put away.
     """
-    return await trio.to_thread.run_sync(_sweep, codex_home, seconds, dry_run, abandon_on_cancel=True)
+    # Not abandoned: a thread that still runs while the interpreter ends can crash it.
+    return await trio.to_thread.run_sync(_sweep, codex_home, seconds, dry_run)
 
 
 def _sweep(codex_home: Path, seconds: float, dry_run: bool) -> Report:  # noqa: FBT001 - from a thread's call

@@ -14,7 +14,7 @@ from codex_actors._janitor._round import Finding, Round
 from codex_actors._ownership import Owner, is_orphan, owner_of_process
 
 # Those who were killed need a moment to vanish, and may have started others just before.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.05
 
 
 class _Orphan(Data, frozen=True):
