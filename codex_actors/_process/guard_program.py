@@ -18,7 +18,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -257,9 +257,11 @@ class _Watcher:
         self._may_stay = [os.fsdecode(pattern) for pattern in may_stay]
 
     def _doomed(self) -> list[int]:
-        return [pid for pid in _children_of(os.getpid()) if not (self._may_stay and self._stays(pid))]
+        return [pid for pid in _children_of(os.getpid()) if not self._stays(pid)]
 
     def _stays(self, pid: int) -> bool:
+        if not self._may_stay:
+            return False
         from fnmatch import fnmatchcase  # noqa: PLC0415 - brings the regular expressions, for the few
 
         described = _name(pid), _command_line(pid)
@@ -270,7 +272,7 @@ class _Watcher:
         for pid in doomed:
             if pid != self._root and not _is_dying(pid):
                 self._killed.setdefault(pid, _name(pid))
-        _kill_trees(doomed)
+        _kill_trees(doomed, self._stays)
 
     def _is_over(self) -> bool:
         if not self._clearing:
@@ -360,20 +362,20 @@ def _children_of(pid: int) -> list[int]:
     return []
 
 
-def _with_descendants(pids: Iterable[int]) -> set[int]:
+def _with_descendants(pids: Iterable[int], stays: Callable[[int], bool]) -> set[int]:
     found: set[int] = set()
     unseen = [*pids]
     while unseen:
         pid = unseen.pop()
         if pid not in found:
             found.add(pid)
-            unseen += _children_of(pid)
+            unseen += (child for child in _children_of(pid) if not stays(child))
     return found
 
 
-def _kill_trees(roots: Sequence[int]) -> None:
+def _kill_trees(roots: Sequence[int], stays: Callable[[int], bool] = lambda _: False) -> None:
     """Kill children of ours, and their descendants; some of those may yet become our children."""
-    trees = _with_descendants(roots)
+    trees = _with_descendants(roots, stays)
     for pid in roots:
         with suppress(PermissionError):  # it has become another user
             os.kill(pid, signal.SIGKILL)  # its number is nobody else's until we reap it

@@ -26,6 +26,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
         all_die: Whether it ends every turn of the host.
         is_early: Whether it comes before all of the victim can live.
         means: The means under which there can be such an end.
+        roles: Who of each turn's line is SIGKILLed together with the host.
+        held_by: The means that claim to hold it.
     """
 
     name: str
@@ -35,6 +37,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     all_die: bool = False
     is_early: bool = False
     means: tuple[str, ...] = ALL
+    roles: tuple[str, ...] = ()
+    held_by: tuple[str, ...] = GUARDED
 
 
 async def _completes(stage: Stage, host: Host) -> float:
@@ -125,4 +129,12 @@ ENDS = (
     End(name="host: Ctrl-C, twice", host_signals=(signal.SIGINT, signal.SIGINT), all_die=True),
     End(name="host: SIGTERM", host_signals=(signal.SIGTERM,), all_die=True),
     End(name="host: SIGKILL", host_signals=(signal.SIGKILL,), all_die=True),
+    End(
+        name="host, guard and watchers SIGKILLed at once",
+        host_signals=(signal.SIGKILL,),
+        roles=("guard", "watcher"),
+        all_die=True,
+        means=GUARDED,
+        held_by=("namespace",),
+    ),
 )

@@ -20,10 +20,10 @@ import trio
 from codex_actors.backends._binary import find_codex
 from codex_actors.errors import TurnTimeoutError
 from codex_actors.testing import ModelServer, open_model_server
-from tests.containment.ends import ALL, ENDS, GUARDED, End
+from tests.containment.ends import ALL, ENDS, End
 from tests.containment.host import Host, open_host
-from tests.containment.judge import Victim, until
-from tests.containment.stage import ROOT, Cast, Stage, open_program, set_stage
+from tests.containment.judge import Victim, kill, until
+from tests.containment.stage import ROOT, WHO, Cast, Stage, open_program, set_stage
 from tests.leak_check import GRACE_SECONDS, Traces
 
 PAGE = ROOT / "docs/reference/containment-matrix.md"
@@ -51,7 +51,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_held(self) -> bool:
         """Whether the means claims to hold it."""
-        return self.means in GUARDED
+        return self.means in self.end.held_by
 
     def cast(self) -> Cast:
         """Who plays."""
@@ -165,7 +165,9 @@ async def _play_program(end: End, stage: Stage, seconds: float, verdict: Verdict
     async with open_program(stage.plan) as program:
         for victim in victims:
             await victim.wait_alive()
+        between = [getattr(stage.line(who), role) for who in WHO for role in end.roles]
         ended_at = trio.current_time()
+        kill(*between)
         for number in end.host_signals:
             program.send_signal(number)
             await trio.sleep(0.005)

@@ -1,5 +1,7 @@
 """What a turn leaves running when its Codex has ended by itself: killed, kept or allowed to stay."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,19 @@ async def test_later_turns_find_it_and_leave_it_alone(victim, server, door, tmp_
 
 async def test_what_may_stay_does_after_an_interrupt_too(victim, server, allows_server):
     async with Codex(allows_server) as codex:
+        async with codex.start_thread().run_streamed("go"):
+            await victim.wait_alive()
+            await server.wait_alive()
+        assert victim.is_dead()
+        assert server.has_grown()
+
+
+async def test_what_may_stay_does_even_if_who_started_it_has_to_go(victim, server, tmp_path):
+    """As a build daemon, while the build that started it still runs."""
+    build = f"{victim.command('leave')}; {server.command('alone')} & wait"
+    acts = (writes(STARTED), Act(f"sh -c {shlex.quote(build)} & wait"))
+    options = fake_options(tmp_path, *acts, allowed_leftovers=[f"{sys.executable} *{server.lock}*"])
+    async with Codex(options) as codex:
         async with codex.start_thread().run_streamed("go"):
             await victim.wait_alive()
             await server.wait_alive()

@@ -95,6 +95,10 @@ def daemons() -> None:
         server()
 
 
+def alone() -> None:
+    pass
+
+
 def server() -> None:
     os.waitpid(fork(daemon), 0)
 
@@ -155,6 +159,7 @@ SHAPES = {
     "crowd": crowd,
     "deep": deep,
     "daemons": daemons,
+    "alone": alone,
     "server": server,
     "stopped": stopped,
     "subreaper": subreaper,
