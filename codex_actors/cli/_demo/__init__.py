@@ -77,7 +77,7 @@ def _missing(asked: AskedDemo) -> str | None:
 async def _demo(asked: AskedDemo, stop: Stop) -> int:
     verdicts: list[str] = []
     with stop.scope():
-        async with open_demo_view(PARTS) as view:
+        async with open_demo_view() as view:
             with open_stage(keep=asked.keep) as stage:
                 verdicts += await _perform(asked, view, stage)
             verdicts.append(judge_removal(stage, keep=asked.keep))

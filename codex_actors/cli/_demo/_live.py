@@ -1,6 +1,7 @@
 # The demo on a terminal: what is done scrolls by, and below stands a table of the turns: what each has done,
 # an item a mark, and what it is about now.
 
+import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle
@@ -85,13 +86,15 @@ class _Row:
 class LiveDemoView:
     """Lines that scroll by, above a table of the turns."""
 
-    def __init__(self, live: Live, parts: Sequence[Part]) -> None:
+    def __init__(self, live: Live) -> None:
         self._live = live
+        self._began = math.nan
+        self._rows: dict[str, _Row] = {}
+
+    async def begin_turns(self, parts: Sequence[Part]) -> None:
         self._began = trio.current_time()
-        self._rows = {
-            part.name: _Row(part, style, self._began)
-            for part, style in zip(parts, cycle(_NAME_STYLES), strict=False)
-        }
+        styled_parts = zip(parts, cycle(_NAME_STYLES), strict=False)
+        self._rows = {part.name: _Row(part, style, self._began) for part, style in styled_parts}
 
     async def show(self, part: Part, event: Event) -> None:
         if text := self._rows[part.name].take(event, trio.current_time()):
@@ -127,7 +130,8 @@ class LiveDemoView:
     async def animate(self) -> None:
         """Keep the table up to date."""
         while True:
-            self._live.update(self._table(trio.current_time()), refresh=True)
+            if self._rows:
+                self._live.update(self._table(trio.current_time()), refresh=True)
             await trio.sleep(FRAME_SECONDS)
 
     def _table(self, now: float) -> RenderableType:
@@ -153,10 +157,10 @@ class LiveDemoView:
 
 
 @asynccontextmanager
-async def open_live_demo_view(parts: Sequence[Part]) -> AsyncGenerator[LiveDemoView]:
+async def open_live_demo_view() -> AsyncGenerator[LiveDemoView]:
     """Open the view; leaving the block gives the terminal back as it was."""
     with Live(console=Console(highlight=False), auto_refresh=False, transient=True) as live:
-        view = LiveDemoView(live, parts)
+        view = LiveDemoView(live)
         async with open_private_nursery() as nursery:
             nursery.start_soon(view.animate)
             yield view

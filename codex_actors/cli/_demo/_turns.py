@@ -79,6 +79,7 @@ class Turns:
         Raises:
             OutputLostError: Nobody can be shown anything any more.
         """
+        await self._view.begin_turns(PARTS)
         try:
             async with open_private_nursery() as nursery:
                 for part in PARTS:
@@ -117,10 +118,10 @@ class Turns:
         )
 
     async def _show(self, part: Part, event: Event) -> None:
-        if isinstance(event, ThreadStarted):  # its id is of no use to anybody here
-            await self._view.tell(part, f"{ASIDE} codex is process {self._pids.of(part)}")
-        else:
+        if not isinstance(event, ThreadStarted):  # whose id is of no use to anybody here
             await self._view.show(part, event)
+        elif pid := self._pids.of(part):
+            await self._view.tell(part, f"{ASIDE} codex is process {pid}")
 
     async def _strike(self, part: Part, scope: trio.CancelScope) -> None:
         if part.fate == "is cancelled":

@@ -1,5 +1,6 @@
 # The demo as it goes on: what each turn does, line by line, and on a terminal a table of how all of them do.
 
+import math
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -17,6 +18,9 @@ from codex_actors.events import Event
 
 class DemoView(Protocol):
     """A way to show turns that run side by side."""
+
+    async def begin_turns(self, parts: Sequence[Part]) -> None:
+        """Take note that turns begin, before anything is shown of them."""
 
     async def show(self, part: Part, event: Event) -> None:
         """Show that something happened in a turn."""
@@ -40,10 +44,13 @@ class DemoView(Protocol):
 class PlainDemoView:
     """Lines of text without control codes, each with the time and its turn's name in front."""
 
-    def __init__(self, output: Output, parts: Sequence[Part]) -> None:
+    def __init__(self, output: Output) -> None:
         self._output = output
+        self._began = math.nan
+        self._progress: dict[str, Progress] = {}
+
+    async def begin_turns(self, parts: Sequence[Part]) -> None:
         self._began = trio.current_time()
-        self._width = max(len(part.name) for part in parts)
         self._progress = {part.name: Progress(self._began) for part in parts}
 
     async def show(self, part: Part, event: Event) -> None:
@@ -52,7 +59,8 @@ class PlainDemoView:
 
     async def tell(self, part: Part, line: str) -> None:
         time = duration(trio.current_time() - self._began)
-        lines = (f"{time:>6}  {part.name:{self._width}} | {it}" for it in line.split("\n"))
+        width = max(map(len, self._progress))
+        lines = (f"{time:>6}  {part.name:{width}} | {it}" for it in line.split("\n"))
         await self._output.write_text("\n".join(lines))
 
     async def settle(self, part: Part, played: Played) -> None:
@@ -73,13 +81,13 @@ class PlainDemoView:
 
 
 @asynccontextmanager
-async def open_demo_view(parts: Sequence[Part]) -> AsyncGenerator[DemoView]:
+async def open_demo_view() -> AsyncGenerator[DemoView]:
     """Open the view that suits our standard output."""
     output = standard_output()
     if can_animate() and has_rich():
         from codex_actors.cli._demo._live import open_live_demo_view  # noqa: PLC0415 - rich comes with an extra
 
-        async with open_live_demo_view(parts) as live:
+        async with open_live_demo_view() as live:
             yield live
     else:
-        yield PlainDemoView(output, parts)
+        yield PlainDemoView(output)

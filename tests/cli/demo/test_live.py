@@ -30,9 +30,12 @@ def written(console: Console) -> str:
 async def test_it_shows_at_any_width_what_is_done_and_how_all_turns_do(width: int, autojump_clock):
     console = terminal(width)
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        view = LiveDemoView(live, PARTS)
+        view = LiveDemoView(live)
         async with open_private_nursery() as nursery:
             nursery.start_soon(view.animate)
+            await trio.sleep(5)
+            assert "╭" not in written(console), "there is nothing to be seen yet"
+            await view.begin_turns(PARTS)
             await view.show(KILL, TurnStarted())
             await view.show(INSPECT, ItemCompleted(item=AgentMessage(id="item_0", text="I inspect")))
             await view.show(CANCEL, ItemStarted(item=CommandExecution(id="item_1", command="sleep 600")))

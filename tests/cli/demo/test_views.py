@@ -12,7 +12,9 @@ from tests.cli.demo.plays import AS_IT_SHOULD
 
 async def test_each_line_says_when_it_was_and_whose_it_is(tmp_path: Path, autojump_clock):
     with (tmp_path / "out").open("wb") as file:
-        view = PlainDemoView(Output(file.fileno()), PARTS)
+        view = PlainDemoView(Output(file.fileno()))
+        await trio.sleep(5)
+        await view.begin_turns(PARTS)
         await view.show(INSPECT, TurnStarted())
         await view.show(CANCEL, ItemStarted(item=CommandExecution(id="item_0", command="ls")))
         await trio.sleep(12)
@@ -37,5 +39,5 @@ async def test_each_line_says_when_it_was_and_whose_it_is(tmp_path: Path, autoju
 
 
 async def test_where_there_is_no_terminal_the_demo_is_plain(capfd):
-    async with open_demo_view(PARTS) as view:
+    async with open_demo_view() as view:
         assert isinstance(view, PlainDemoView)
