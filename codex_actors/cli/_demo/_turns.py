@@ -71,6 +71,7 @@ class Turns:
         self._stage = stage
         self._model = model
         self._sandboxed = sandboxed
+        self._killed_is_over = trio.Event()
         self._send, self._receive = trio.open_memory_channel[tuple[str, Played]](len(PARTS))
 
     async def play(self) -> Mapping[str, Played]:
@@ -107,6 +108,8 @@ class Turns:
         except errors.CodexError as exc:
             outcome = exc
         played = Played(outcome, began, trio.current_time(), struck)
+        if part.fate == "is killed":
+            self._killed_is_over.set()
         await self._view.settle(part, played)
         self._send.send_nowait((part.name, played))
 
@@ -125,6 +128,7 @@ class Turns:
 
     async def _strike(self, part: Part, scope: trio.CancelScope) -> None:
         if part.fate == "is cancelled":
+            await self._killed_is_over.wait()  # so that at least this turn is there to go on meanwhile
             await self._view.tell(part, f"{NOTICE} we cancel it")
             scope.cancel()
         elif pid := self._pids.of(part):
