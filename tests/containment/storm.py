@@ -41,7 +41,7 @@ _PAUSE_SECONDS = 0.15
 _GUARD_LIVES_SECONDS = 6.0
 
 
-# Allocators keep what they have, some turns say more than others, and the first of a kind loads modules.
+# Allocators keep what they have, and the scripted model, which lives here too, all that it was asked.
 _NOISE_KILOBYTES = 4096
 _DIE_SECONDS = 1.0
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from codex_actors import Codex, errors
 from codex_actors._process import open_anonymous_file
 from codex_actors.backends._binary import find_bwrap
-from tests.containment.judge import FAMILY, Victim, until
-from tests.fakes import contained
+from codex_actors.testing import Act, writes
+from tests.containment.judge import FAMILY, Victim, kill, until
+from tests.containment.storm import in_between
+from tests.fakes import STARTED, contained, fake_options
 from tests.leak_check import HAS_PROC
 
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
@@ -74,3 +77,19 @@ async def test_a_tree_that_runs_away_is_caught_after_its_root_has_ended_well(tmp
     assert process.returncode == 0
     assert victim.is_dead()
     assert process.leftovers.proven
+
+
+@pytest.mark.parametrize("shape", ["runaway", "deep", "daemons", "stopped", "subreaper"])
+@pytest.mark.parametrize("role", ["guard", "watcher"])
+async def test_whoever_keeps_it_is_killed_somebody_else_clears_it(shape: str, role: str, tmp_path: Path):
+    victim = Victim(tmp_path / "lock", SIZES[shape])
+    options = fake_options(tmp_path, writes(STARTED), Act(f"{victim.command(shape)} & sleep 60"))
+    async with Codex(options) as codex:
+        with pytest.raises(errors.ProcessKilledError):
+            async with codex.start_thread().run_streamed("go") as turn:
+                await victim.wait_alive()
+                guards, watchers, _ = in_between()
+                kill(*(guards if role == "guard" else watchers))
+                await turn.wait_result()
+        assert await victim.wait_dead(5)
+        assert victim.pids() == []

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from codex_actors import Codex
+from codex_actors.options import CodexOptions
 from codex_actors.testing import Act, writes
 from tests.cancel_steps import cancel_at_each_step
 from tests.containment.judge import Victim
-from tests.containment.storm import interrupt_host, open_storm
+from tests.containment.storm import in_between, interrupt_host, open_storm
 from tests.fakes import COMPLETED, STARTED, fake_options
 from tests.leak_check import HAS_PROC
 
@@ -37,13 +38,15 @@ def daemon(tmp_path: Path) -> Victim:
     return Victim(tmp_path / "lock", 1)
 
 
-async def test_cancelled_at_any_step_of_its_start_or_end_a_turn_leaves_nothing(
-    daemon: Victim, tmp_path: Path
-):
-    """A turn that starts a daemon and ends well: with a real process at each step, and the daemon at most."""
-    acts = (writes(STARTED), Act(daemon.command("server")), writes(COMPLETED))
-    async with Codex(fake_options(tmp_path, *acts)) as codex:
-        died: list[bool] = []
+@pytest.fixture
+def options(tmp_path: Path, daemon: Victim) -> CodexOptions:
+    """Those of a Codex that starts a daemon, and then ends well."""
+    return fake_options(tmp_path, writes(STARTED), Act(daemon.command("server")), writes(COMPLETED))
+
+
+async def test_cancelled_at_any_step_of_its_start_or_end_a_turn_leaves_nothing(daemon, options):
+    died: list[bool] = []
+    async with Codex(options) as codex:
 
         async def work() -> None:
             try:
@@ -52,4 +55,18 @@ async def test_cancelled_at_any_step_of_its_start_or_end_a_turn_leaves_nothing(
                 died.append(daemon.is_dead())
 
         assert await cancel_at_each_step(work) > 20
-        assert all(died)
+    assert all(died)
+
+
+async def test_cancelled_at_any_step_of_its_life_a_runtime_leaves_nothing(daemon, options):
+    died: list[bool] = []
+
+    async def work() -> None:
+        try:
+            async with Codex(options) as codex:
+                await codex.start_thread().run("go")
+        finally:
+            died.append(daemon.is_dead() and in_between() == ([], [], []))
+
+    assert await cancel_at_each_step(work) > 50
+    assert all(died)
