@@ -1,13 +1,17 @@
 """The running supervisors do what the obvious model does, whatever happens to them and in whatever order."""
 
 import copy
-from collections.abc import Hashable, Iterator
-from contextlib import suppress
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import nullcontext, suppress
+from functools import partial
 
+import pytest
 import structlog
 import trio
-from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from outcome import Outcome
 from trio.testing import MockClock
 
 from codex_actors import errors
@@ -208,7 +212,7 @@ class Model:
         raise Ended
 
 
-NAMES = st.sampled_from("abcde")
+NAMES = "abcde"
 
 
 @st.composite
@@ -235,87 +239,155 @@ def models(draw, dynamic):
         max_seconds=draw(st.sampled_from([1, STEP_SECONDS, 3 * STEP_SECONDS, 50 * STEP_SECONDS])),
         auto_shutdown=auto_shutdown,
         dynamic=dynamic,
-        starts={name: ["ok", *draw(outcomes)] for name in "abcde"},
+        starts={name: ["ok", *draw(outcomes)] for name in NAMES},
     )
 
 
 class Run:
-    """A running supervisor beside its model."""
+    """A running supervisor that stands still while nobody lets it go on.
 
-    def __init__(
-        self, data, model: Model, supervisor: Supervisor | DynamicSupervisor, puppets: Puppets, logs
-    ):
-        self.data, self.models, self.supervisor = data, [model], supervisor
-        self.puppets, self.logs = puppets, logs
+    Its trio is a guest, and goes on tick by tick when it is told to: so Hypothesis has the word in between.
+    """
+
+    supervisor: Supervisor | DynamicSupervisor
+
+    def __init__(self, model: Model, seed: int):
+        self.puppets = Puppets()
+        self.puppets.starts.update({n: [OUTCOMES[o] for o in all_of] for n, all_of in model.starts.items()})
+        self.now = 0.0
+        self._steps = deque[Callable[[], Awaitable[object]]]()
+        self._answer: object = None
+        self._is_left = False
+        self._outcome: Outcome[None] | None = None
+        self._ticks = deque[Callable[[], object]]()
+        seed_scheduler(seed)
+        trio.lowlevel.start_guest_run(
+            self._live,
+            model,
+            run_sync_soon_threadsafe=self._ticks.append,
+            done_callback=self._end,
+            clock=MockClock(autojump_threshold=0),
+            host_uses_signal_set_wakeup_fd=True,
+        )
+        self.take(trio.lowlevel.checkpoint)
+
+    def take(self, step: Callable[[], Awaitable[object]]) -> object:
+        """Let something happen, with all that it causes; returns the answer, None if the supervisor ended."""
+        self._steps.append(step)
+        self._answer = None
+        while self._steps and not self.has_ended:
+            self._ticks.popleft()()
+        return self._answer
+
+    def leave(self) -> Outcome[None]:
+        """Leave the supervisor's block, unless that has happened; returns what came of it."""
+        self._is_left = True
+        while self._outcome is None:
+            self._ticks.popleft()()
+        return self._outcome
+
+    @property
+    def has_ended(self) -> bool:
+        return self._outcome is not None
+
+    def _end(self, outcome: Outcome[None]) -> None:
+        self._outcome = outcome
+
+    async def _live(self, model: Model) -> None:
+        flags = {name: getattr(model, name) for name in ("max_restarts", "max_seconds", "auto_shutdown")}
+        if model.dynamic:
+            opened = open_dynamic_supervisor(**flags)
+        else:
+            opened = open_supervisor(strategy=model.strategy, **flags)
+        async with opened as self.supervisor:
+            while not self._is_left:
+                if self._steps:
+                    self._answer = await self._steps[0]()
+                    self.now = trio.current_time()
+                    await trio.sleep(STEP_SECONDS)
+                    self._steps.popleft()
+                await trio.lowlevel.checkpoint()
+
+
+class SupervisorMachine(RuleBasedStateMachine):
+    """What may happen to a supervisor, and its model."""
+
+    dynamic = False
+    run: Run
+
+    def __init__(self):
+        super().__init__()
+        self.models: list[Model] = []
         self.lives: dict[Hashable, object] = {}
+        self.reports: list[structlog.typing.EventDict] = []
 
-    def spec(self, child: ModelChild):
-        return self.puppets.spec(
+    @initialize(data=st.data(), seed=st.integers(0, 2**16))
+    def open(self, data, seed):
+        model = data.draw(models(self.dynamic))
+        self.run = Run(model, seed)
+        self.models = [model]
+
+    @property
+    def up(self) -> list[str]:
+        return [child.name for child in self.models[0].children if child.state == "up"]
+
+    @precondition(lambda self: not self.dynamic or len(self.up) < len(NAMES))
+    @rule(data=st.data())
+    def start_child(self, data):
+        [model] = self.models
+        name = data.draw(st.sampled_from([n for n in NAMES if not model.dynamic or n not in self.up]))
+        child = data.draw(children(name, model.auto_shutdown))
+        spec = self.run.puppets.spec(
             child.name,
             child.restart,
             on_stop=child.stop_seconds,
             shutdown=child.shutdown,
             significant=child.significant,
         )
+        self.call("start_child", spec, child)
 
-    async def step(self) -> None:
-        """Let something happen to both, and compare."""
+    @rule(name=st.sampled_from(NAMES))
+    def terminate_child(self, name):
         [model] = self.models
-        up = [child.name for child in model.children if child.state == "up"]
-        steps = ["start_child", "start_child", "terminate_child"]
-        steps += [] if model.dynamic else ["restart_child", "delete_child"]
-        steps += ["exit"] * 5 if up else []
-        before = copy.deepcopy(model)
-        match self.data.draw(st.sampled_from(steps), label="step"):
-            case "start_child":
-                name = self.data.draw(NAMES.filter(lambda n: not model.dynamic or n not in up))
-                child = self.data.draw(children(name, model.auto_shutdown))
-                answers = [model.start_child(child)]
-                answer = await self.ask("start_child", self.spec(child))
-            case "exit":
-                # Two dynamic children are restarted side by side: which of many orders would be no promise.
-                most = 1 if model.dynamic else 2
-                names = self.data.draw(st.lists(st.sampled_from(up), min_size=1, max_size=most, unique=True))
-                ends = [(name, self.data.draw(st.sampled_from([*EXITS, "crash", "crash"]))) for name in names]
-                variants = [before, copy.deepcopy(before)]
-                answers = [variants[0].exit(ends), variants[1].exit(ends[::-1])]
-                for name, how in ends:
-                    self.puppets.live[name].tell(EXITS[how])
-                answer = "ok"
-                await self.compare(variants)
-                return
-            case call:
-                name = self.data.draw(NAMES)
-                answers = [getattr(model, call)(name)]
-                answer = await self.ask(call, self.lives.get(name) if model.dynamic else name)
-        assert [answer] == answers
-        await self.compare([model])
+        argument = self.lives.get(name) if model.dynamic else name
+        self.call("terminate_child", argument, name)
 
-    async def ask(self, call: str, argument: object) -> str:
-        try:
-            answer = await getattr(self.supervisor, call)(argument)
-        except errors.AlreadyStartedError:
-            return "already_started"
-        except errors.AlreadyPresentError:
-            return "already_present"
-        except errors.ChildNotFoundError:
-            return "not_found"
-        except errors.ChildRunningError:
-            return "running"
-        except type(FAIL):
-            return "fail"
-        return "ok" if call in {"terminate_child", "delete_child"} or answer else "ignore"
+    @precondition(lambda self: self.up)
+    @rule(data=st.data())
+    def exit(self, data):
+        # Two dynamic children are restarted side by side: which of many orders would be no promise.
+        most = 1 if self.dynamic else 2
+        names = data.draw(st.lists(st.sampled_from(self.up), min_size=1, max_size=most, unique=True))
+        ends = [(name, data.draw(st.sampled_from([*EXITS, "crash", "crash"]))) for name in names]
+        [one] = self.models
+        other = copy.deepcopy(one)
+        one.exit(ends)
+        other.exit(ends[::-1])
+        self.models = [one, other]
 
-    async def compare(self, variants: list[Model]) -> None:
-        """One of these is what happened; from here on it is the model."""
-        started = trio.current_time()
-        self.models = variants
-        await trio.sleep(STEP_SECONDS)
+        async def tell() -> None:
+            for name, how in ends:
+                self.run.puppets.live[name].tell(EXITS[how])
+
+        self.take(tell)
+
+    def call(self, function: str, argument: object, of_model: ModelChild | str) -> None:
+        if not self.run.has_ended:
+            expected = getattr(self.models[0], function)(of_model)
+            assert self.take(partial(ask, getattr(self.run.supervisor, function), argument)) == expected
+
+    def take(self, step: Callable[[], Awaitable[object]]) -> object:
+        """Let something happen to the supervisor, and compare."""
+        with structlog.testing.capture_logs() as logs:
+            answer = self.run.take(step)
+        self.reports += logs
         self.agree()
-        assert not self.models[0].end
-        self.models[0].now = started + STEP_SECONDS
+        assert bool(self.models[0].end) is self.run.has_ended
+        self.models[0].now = self.run.now + STEP_SECONDS
+        return answer
 
     def agree(self) -> None:
+        """One of the models is what happened; from here on it is the only one."""
         seen = self.seen()
         expected = [self.expected(model) for model in self.models]
         assert seen in expected
@@ -330,54 +402,59 @@ class Run:
             states = [(name, "down" if pid is None else "up") for name, pid in self.pids()]
         except errors.NoSupervisorError:
             states = []
-        return self.in_order(self.puppets.log), states, sorted(entry[:2] for entry in reported(self.logs))
+        reports = sorted(entry[:2] for entry in reported(self.reports))
+        return self.in_order(self.run.puppets.log), states, reports
 
     def pids(self) -> Iterator[tuple[Hashable, object]]:
-        for name, pid in pids(self.supervisor).items():
+        for name, pid in pids(self.run.supervisor).items():
             assert pid != "restarting"
             self.lives[name] = pid
             yield name, pid
 
     def in_order(self, log: list[str]) -> list[str]:
-        return sorted(log) if self.models[0].dynamic else list(log)
+        return sorted(log) if self.dynamic else list(log)
 
-
-async def live_through(data, model: Model) -> None:
-    puppets = Puppets()
-    puppets.starts.update({n: [OUTCOMES[o] for o in outcomes] for n, outcomes in model.starts.items()})
-    flags = {name: getattr(model, name) for name in ("max_restarts", "max_seconds", "auto_shutdown")}
-    opened = (
-        open_dynamic_supervisor(**flags)
-        if model.dynamic
-        else open_supervisor(strategy=model.strategy, **flags)
-    )
-    gave_up = False
-    with structlog.testing.capture_logs() as logs:
-        try:
-            async with opened as supervisor:
-                run = Run(data, model, supervisor, puppets, logs)
-                for _ in range(data.draw(st.integers(1, 12))):
-                    await run.step()
-        except errors.RestartLimitError:
-            gave_up = True
-        for ended in run.models:
-            if not ended.end:
+    def teardown(self):
+        if not self.models:
+            return
+        with structlog.testing.capture_logs() as logs:
+            outcome = self.run.leave()
+        self.reports += logs
+        for model in self.models:
+            if not model.end:
                 with suppress(Ended):
-                    ended.stop_all("left")
-        run.agree()
-        assert gave_up is (run.models[0].end == "gave up")
+                    model.stop_all("left")
+        self.agree()
+        with pytest.raises(errors.RestartLimitError) if self.models[0].end == "gave up" else nullcontext():
+            outcome.unwrap()
 
 
-def explore(data, dynamic: bool) -> None:
-    seed_scheduler(data.draw(st.integers(0, 2**16), label="seed"))
-    trio.run(live_through, data, data.draw(models(dynamic)), clock=MockClock(autojump_threshold=0))
+class StaticSupervisorMachine(SupervisorMachine):
+    @rule(name=st.sampled_from(NAMES), function=st.sampled_from(["restart_child", "delete_child"]))
+    def change(self, name, function):
+        self.call(function, name, name)
 
 
-@given(st.data())
-def test_a_supervisor_does_what_its_model_does(data):
-    explore(data, dynamic=False)
+class DynamicSupervisorMachine(SupervisorMachine):
+    dynamic = True
 
 
-@given(st.data())
-def test_a_dynamic_supervisor_does_what_its_model_does(data):
-    explore(data, dynamic=True)
+async def ask(call: Callable[[object], Awaitable[object]], argument: object) -> str:
+    try:
+        with trio.fail_after(STEP_SECONDS):
+            answer = await call(argument)
+    except errors.AlreadyStartedError:
+        return "already_started"
+    except errors.AlreadyPresentError:
+        return "already_present"
+    except errors.ChildNotFoundError:
+        return "not_found"
+    except errors.ChildRunningError:
+        return "running"
+    except type(FAIL):
+        return "fail"
+    return "ok" if call.__name__ in {"terminate_child", "delete_child"} or answer else "ignore"
+
+
+test_a_supervisor_does_what_its_model_does = StaticSupervisorMachine.TestCase
+test_a_dynamic_supervisor_does_what_its_model_does = DynamicSupervisorMachine.TestCase
