@@ -580,7 +580,8 @@ with Codex(CodexOptions(codex_path=sys.argv[1], codex_home=sys.argv[2])) as code
 
 
 def program(text: str, options: CodexOptions) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", text, str(options.codex_path), str(options.codex_home)]
+    quiet = "ignore:This process:DeprecationWarning"  # of forks, which newer Pythons advise against
+    command = [sys.executable, "-W", quiet, "-c", text, str(options.codex_path), str(options.codex_home)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -2,14 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
 import trio
 
 from codex_actors import errors
-from codex_actors._bridge import Answer, Host, Work
+from codex_actors._bridge import Answer, Events, Host, Work
+from codex_actors._turn import Turn, TurnActor
+from codex_actors.events import Event, TurnStarted
+from tests.cancel_steps import cancel_at_each_step
 
 
 @pytest.fixture
@@ -174,3 +177,21 @@ def test_an_answer_wakes_all_who_wait_for_it_and_those_who_come_later(waiters):
     assert woken == list(range(waiters))
     answer.when_here(lambda: woken.append(-1))
     assert (woken[-1], answer.get()) == (-1, 7)
+
+
+async def test_wherever_a_taker_of_events_is_cancelled_no_event_is_lost():
+    batch: list[Event] = [TurnStarted(), TurnStarted()]
+
+    async def take() -> None:
+        actor = TurnActor()
+        taker = Events(Turn(actor))
+        await actor.put_batch(batch)
+        try:
+            assert await taker.fill()
+        finally:
+            taken = list(iter(taker.take, None))
+            with suppress(trio.WouldBlock):
+                taken += actor._receive.receive_nowait()
+            assert taken == batch
+
+    assert await cancel_at_each_step(take) > 0
