@@ -450,6 +450,7 @@ class Host(ABC):
                 self._give_up(retry.slot)
                 return None
             if self._flags.backoff:
+                await self._take_down(retry.slot)  # siblings rely on it: they do not go on without it
                 return retry
         for slot in await self._take_down(retry.slot):
             failed = await self._revive(slot) if self._nursery else None

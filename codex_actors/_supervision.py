@@ -248,6 +248,8 @@ def check_child_specs(specs: Iterable[ChildSpec], auto_shutdown: AutoShutdown = 
 class Backoff(Data, frozen=True, kw_only=True):
     """How long a supervisor waits before it restarts: longer with every restart that the budget remembers.
 
+    Siblings that go down with the child do so before the wait.
+
     Attributes:
         first_seconds: The wait before the first restart; each further one waits twice as long.
         longest_seconds: No wait is longer.

@@ -23,6 +23,7 @@ from tests.otp.puppets import (
     TEMPORARY,
     TRANSIENT,
     Crash,
+    lasting,
     open_dynamic_supervisor,
     open_supervisor,
     pids,
@@ -325,6 +326,31 @@ async def test_the_supervisor_waits_between_restarts_if_it_is_told_to(autojump_c
             await trio.sleep_forever()
     assert trio.current_time() == 1 + 2 + 3  # it gives up at once: nobody waits for what is not to be
     assert puppets.log[-1] == "-b"
+
+
+async def test_siblings_go_down_before_the_wait_for_a_restart_and_come_back_after_it(autojump_clock, puppets):
+    async with open_supervisor(
+        puppets.specs("abc"), strategy=Strategy.REST_FOR_ONE, backoff=Backoff(first_seconds=5, jitter=0)
+    ) as top:
+        puppets.clear()
+        await puppets.exit("b")
+        assert puppets.log == ["-b", "-c"]
+        assert running(top) == ["a"]
+        await trio.sleep(5)
+        await wait_all_tasks_blocked()
+        assert puppets.log == ["-b", "-c", "+b", "+c"]
+
+
+async def test_siblings_that_crash_together_count_once_also_if_the_restart_waits(autojump_clock, puppets):
+    async with lasting(
+        open_supervisor(
+            puppets.specs("abc"), strategy=Strategy.ONE_FOR_ALL, max_restarts=1, backoff=Backoff()
+        )
+    ) as top:
+        for child_id in "abc":
+            puppets.live[child_id].tell(FAIL)
+        await trio.sleep(5)
+        assert running(top) == ["a", "b", "c"]
 
 
 async def test_a_wait_for_a_restart_is_over_when_the_child_is_stopped(autojump_clock, puppets, logs):
