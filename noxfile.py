@@ -20,6 +20,7 @@ FULLY_COVERED = (
     "_data",
     "_ending",
     "_output",
+    "_ownership",
     "_protocol",
     "_schema",
     "_supervision",

@@ -2,7 +2,7 @@
 # the value of a variable or what a program printed about a login: both may be secret.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import msgspec
 
@@ -44,6 +44,20 @@ class Check(Data, frozen=True, kw_only=True):
     summary: str
     advice: str = ""
     facts: Mapping[str, object] = {}
+
+
+class MeansFound(Data, frozen=True, kw_only=True):
+    """What a means of containment is worth here.
+
+    Attributes:
+        works: Whether it does.
+        guarantees: What it guarantees where it works.
+        problem: Why it does not; None if it does.
+    """
+
+    works: bool
+    guarantees: str
+    problem: str | None
 
 
 # --- all checks ------------------------------------------------------------------------------------
@@ -188,7 +202,7 @@ def judge_containment(problems: Mapping[str, str | None]) -> Check:
     """
     auto = "subreaper" if problems["subreaper"] is None else "process-group"
     means = {
-        name: {"works": problem is None, "guarantees": GUARANTEES[name], "problem": problem}
+        name: MeansFound(works=problem is None, guarantees=GUARANTEES[name], problem=problem)
         for name, problem in problems.items()
     }
     facts = {"auto": auto, "means": means}
@@ -214,10 +228,9 @@ def judge_containment(problems: Mapping[str, str | None]) -> Check:
 
 def describe_means(check: Check) -> Iterator[str]:
     """Say of each means of containment what it is worth here, for people."""
-    means = check.facts.get("means")
-    for name, facts in means.items() if isinstance(means, Mapping) else ():
-        worth = facts["guarantees"] if facts["works"] else f"does not work here: {facts['problem']}"
-        yield f"  {ASIDE if facts['works'] else NOTICE} {name.ljust(_WIDTH - 2)} {clean(worth)}"
+    for name, found in cast("Mapping[str, MeansFound]", check.facts.get("means", {})).items():
+        worth = found.guarantees if found.works else f"does not work here: {found.problem}"
+        yield f"  {ASIDE if found.works else NOTICE} {name.ljust(_WIDTH - 2)} {clean(worth)}"
 
 
 def judge_limits(*, descriptors: int | None, used: int, processes: int | None) -> Check:
