@@ -438,10 +438,18 @@ class Host(ABC):
         if isinstance(reason.error, RestartLimitError):
             self._report.child_gave_up(spec, reason)
         self._lose(slot)
-        alive = (other.spec for other in self._slots.values() if other.counts_as_alive)
-        if shuts_down(self._flags.auto_shutdown, spec, alive):
+        if shuts_down(self._flags.auto_shutdown, spec, self._alive()):
             self._end(None)
         return None
+
+    def _alive(self) -> Iterator[ChildSpec]:
+        """Those that live, are being restarted, or wait with a sibling for its restart."""
+        for slot in self._slots.values():
+            if slot.counts_as_alive:
+                yield slot.spec
+            if slot.retry is not None and slot.retry.is_allowed:
+                down = taken_down(self._flags.strategy, self._slots, slot.key)
+                yield from (self._slots[key].spec for key in down)
 
     async def _restart(self, retry: Retry) -> Retry | None:
         """Restart a child, and those that its strategy takes down; returns what is left to do later."""

@@ -13,7 +13,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from codex_actors import errors
 from codex_actors._child import Child, ChildStatus
-from codex_actors._supervision import Backoff, ChildSpec, ExitKind, Ignore, Restart, Shutdown, Strategy
+from codex_actors._supervision import (
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    ExitKind,
+    Ignore,
+    Restart,
+    Shutdown,
+    Strategy,
+)
 from codex_actors._supervisor import DynamicSupervisor, Supervisor
 from tests.otp.conftest import logs, puppets
 from tests.otp.puppets import (
@@ -339,6 +348,20 @@ async def test_siblings_go_down_before_the_wait_for_a_restart_and_come_back_afte
         await trio.sleep(5)
         await wait_all_tasks_blocked()
         assert puppets.log == ["-b", "-c", "+b", "+c"]
+
+
+async def test_siblings_that_wait_for_a_restart_are_alive_to_auto_shutdown(autojump_clock, puppets):
+    specs = [
+        puppets.spec("a", TRANSIENT, significant=True),
+        puppets.spec("b"),
+        puppets.spec("c", TRANSIENT, significant=True),
+    ]
+    flags = {"strategy": Strategy.REST_FOR_ONE, "auto_shutdown": AutoShutdown.ALL_SIGNIFICANT}
+    async with lasting(open_supervisor(specs, backoff=Backoff(first_seconds=5), **flags)) as top:
+        await puppets.exit("b")
+        await puppets.exit("a", "normal")
+        await trio.sleep(5)
+        assert running(top) == ["b", "c"]
 
 
 async def test_siblings_that_crash_together_count_once_also_if_the_restart_waits(autojump_clock, puppets):

@@ -272,6 +272,20 @@ MUTANTS = [
         "                self._give_up(retry.slot)",
         "waits_between_restarts",
     ),
+    Mutant(
+        "siblings go on while a restart waits",
+        HOST,
+        "await self._take_down(retry.slot)  # siblings",
+        "pass  # siblings",
+        "count_once_also_if_the_restart_waits",
+    ),
+    Mutant(
+        "siblings that wait for a restart are dead to auto_shutdown",
+        HOST,
+        "slot.retry is not None and slot.retry.is_allowed",
+        "False",
+        "alive_to_auto_shutdown",
+    ),
     # ---- the end
     Mutant(
         "children are stopped in start order",
