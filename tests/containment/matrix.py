@@ -23,7 +23,7 @@ from codex_actors.testing import ModelServer, open_model_server
 from tests.containment.ends import ALL, ENDS, End
 from tests.containment.host import Host, open_host
 from tests.containment.judge import Victim, kill, until
-from tests.containment.stage import ROOT, WHO, Cast, Stage, open_program, set_stage
+from tests.containment.stage import ROOT, WHO, Cast, Stage, namespaces_work, open_program, set_stage
 from tests.leak_check import GRACE_SECONDS, Traces
 
 PAGE = ROOT / "docs/reference/containment-matrix.md"
@@ -52,6 +52,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     def is_held(self) -> bool:
         """Whether the means claims to hold it."""
         return self.means in self.end.held_by
+
+    def is_possible(self, codex_binary: Path) -> bool:
+        """Whether this system has what it needs."""
+        needs_namespaces = self.means == "namespace" or self.sandbox == "workspace-write"
+        return not needs_namespaces or namespaces_work(codex_binary)
 
     def cast(self) -> Cast:
         """Who plays."""
@@ -144,7 +149,8 @@ async def _play_host(end: End, stage: Stage, host: Host, seconds: float, verdict
     ended_at = await end.act(stage, host)
     with trio.fail_after(_OVER_SECONDS):
         await host.over["victim"].wait()
-    if await victim.wait_dead(seconds):
+    dying = (victim, neighbour) if end.all_die else (victim,)
+    if all([await it.wait_dead(seconds) for it in dying]):
         verdict.seconds = trio.current_time() - ended_at
     verdict.neighbour_lives = _lives(neighbour, host)
     host.scopes["neighbour"].cancel()
@@ -193,8 +199,9 @@ model and as an MCP server; the fake one runs it as its child. All of both are s
 and then it is not asked what we report, but who still holds the lock that each of them took. The neighbour
 has to live on, except where the end is everybody's.
 
-Where the model's commands run in Codex's own sandbox, a killed Codex leaves empty files in the directories
-that they could write to (`.git`, `.codex` and the like, where there were none). They are not counted here.
+Not counted are empty directories that Codex's own sandbox makes in `workspace-write`, and which Codex leaves
+when it is interrupted, with this library or without: `.git`, `.codex`, `.agents` and `.aws`, where there were
+none, in the directory of the thread and in TMPDIR.
 
 Written by `nox -s containment`, with Codex {version} on Linux {kernel}; do not edit.
 """
@@ -247,7 +254,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cells whose name contains this; then nothing is written")
     only: str = parser.parse_args().only
     codex_binary = Path(find_codex(os.environ.get("CODEX_ACTORS_TEST_BINARY")))
-    cells = [cell for cell in CELLS if only in cell.id]
+    cells = [cell for cell in CELLS if only in cell.id and cell.is_possible(codex_binary)]
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # what dies is news to nobody here
     verdicts, bad = trio.run(judge_all, cells, codex_binary)
     version = subprocess.check_output([codex_binary, "--version"], text=True).split()[-1]

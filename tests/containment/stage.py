@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +31,16 @@ _IGNORES_INTERRUPTS = "trap '' INT"
 _WRAPPER = f'#!/bin/sh\n{_IGNORES_INTERRUPTS}\n{{codex}} "$@"\n'
 # What Codex's own sandbox does with a command, as far as processes are concerned.
 _SANDBOX = ("--dev-bind", "/", "/", "--unshare-user", "--unshare-pid", "--die-with-parent", "--")
-# What that sandbox makes beside every directory that it lets commands write to, and takes away again when
-# its command has ended. Killed, it cannot; the next one does.
+# Empty directories that the sandbox makes in every directory to which it lets commands write, and takes away
+# when its command has ended. Codex kills it when it is interrupted itself, and leaves them; so without us.
 _MOUNT_TARGETS = {".agents", ".aws", ".codex", ".git", "codex-bwrap-synthetic-mount-targets-0"}
+
+
+@cache
+def namespaces_work(codex_binary: Path) -> bool:
+    """Whether this system lets us have process namespaces, and Codex its sandbox."""
+    words = (find_bwrap(str(codex_binary)), *_SANDBOX, "true")
+    return subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 class Cast(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,8 +267,7 @@ def _plan(cast: Cast, directory: Path, codex: Path, tmpdir: str, servers: dict[s
 
 
 def _waits_for_room(pid: int) -> bool:
-    for thread in Path(f"/proc/{pid}/task").glob("*/wchan"):
-        with suppress(OSError):
-            if "pipe_write" in thread.read_text():
-                return True
+    with suppress(OSError):  # it has just ended
+        threads = [*Path(f"/proc/{pid}/task").iterdir()]
+        return any("pipe_write" in (thread / "wchan").read_text() for thread in threads)
     return False

@@ -10,6 +10,7 @@ from codex_actors._process import open_anonymous_file
 from codex_actors.backends._binary import find_bwrap
 from codex_actors.testing import Act, writes
 from tests.containment.judge import FAMILY, Victim, kill, until
+from tests.containment.stage import namespaces_work
 from tests.containment.storm import in_between
 from tests.fakes import STARTED, contained, fake_options
 from tests.leak_check import HAS_PROC
@@ -30,7 +31,9 @@ SIZES = {
 
 
 @pytest.fixture(params=["subreaper", "namespace"])
-def bwrap(request: pytest.FixtureRequest, codex_binary: Path) -> str | None:
+def bwrap(request: pytest.FixtureRequest, shape: str, codex_binary: Path) -> str | None:
+    if "namespace" in {request.param, shape} and not namespaces_work(codex_binary):
+        pytest.skip("needs user namespaces")
     return find_bwrap(str(codex_binary)) if request.param == "namespace" else None
 
 
