@@ -80,7 +80,8 @@ def describe_end(part: Part, played: Played) -> Iterator[str]:
 
 def _work(played: Played) -> str:
     kinds = Counter(str(item.__struct_config__.tag).replace("_", " ") for item in played.done.items)
-    return ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "nothing"
+    counts = (f"{number} {kind}{'s' if number > 1 else ''}" for kind, number in kinds.items())
+    return ", ".join(counts) or "nothing"
 
 
 def table(plays: Mapping[str, Played]) -> Iterator[Sequence[str]]:

@@ -47,7 +47,7 @@ def test_an_end_that_we_brought_about_is_told_with_what_was_done_and_without_ala
     killed = errors.ProcessKilledError(partial=partial, returncode=-9)
     assert list(describe_end(KILL, Played(killed, 0, 2, 1.5))) == [
         "! ProcessKilledError after 2.0 s",
-        "· side effects: seen; done: 1 agent message, 2 command execution",
+        "· side effects: seen; done: 1 agent message, 2 command executions",
         "· left running and killed by us: sleep, bash",
     ]
 
