@@ -11,6 +11,7 @@
 # - Ctrl-C strikes where the main task waits, shielded or not: what must be waited for is waited for again.
 
 import contextvars
+import inspect
 import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Iterator
@@ -45,6 +46,7 @@ from codex_actors.errors import (
     ChildStartError,
     NoSupervisorError,
     RestartLimitError,
+    SpecError,
     StartTimeoutError,
 )
 
@@ -318,7 +320,7 @@ class Host(ABC):
         life = slot.starting = Life(spec.id, slot.key)
         status: ChildStatus[Never] = ChildStatus(life, self._escalate)
         try:
-            body = spec.start(*self._arguments, *spec.args, task_status=status)
+            body = self._call(spec, status)
             self._lives[life] = slot
             slot.context.run(lambda: nursery.start_soon(self._live, slot, life, body, name=shown(spec.id)))
             await self._wait_started(life, spec)
@@ -334,6 +336,13 @@ class Host(ABC):
         if life.exit_reason is not None:  # it was quick
             nursery.start_soon(self._see_out, slot, life, life.exit_reason)
         return life
+
+    def _call(self, spec: ChildSpec, status: ChildStatus[Never]) -> Awaitable[object]:
+        body = spec.start(*self._arguments, *spec.args, task_status=status)
+        if inspect.isawaitable(body):
+            return body
+        problem = f"must be an async function: it returned {type(body).__name__}"
+        raise SpecError("ChildSpec.start", problem, "invalid_start")
 
     async def _wait_started(self, life: Life, spec: ChildSpec) -> None:
         """Wait until a child is ready; being cancelled stops it, and waits until it is gone."""

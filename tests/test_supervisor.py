@@ -244,6 +244,17 @@ async def test_r45_terminate_child_waits_for_the_child(autojump_clock, puppets):
         assert trio.current_time() == 3
 
 
+async def test_what_is_no_async_function_is_refused_when_it_is_to_start():
+    def forgot_async(*, task_status: ChildStatus[None]) -> None:
+        task_status.started()
+
+    async with open_supervisor([]) as supervisor:
+        spec = ChildSpec(id="forgetful", start=forgot_async)  # type: ignore[arg-type]
+        with pytest.raises(errors.SpecError, match="must be an async function: it returned NoneType"):
+            await supervisor.start_child(spec)
+        assert supervisor.which_children() == []
+
+
 async def test_a_call_that_is_cancelled_while_a_child_stops_leaves_it_stopping(autojump_clock, puppets, logs):
     async with open_supervisor([puppets.spec("a", on_stop=3), puppets.spec("b")]) as top:
         with trio.move_on_after(1):
