@@ -152,6 +152,7 @@ class _Watcher:
         self._root = 0
         self._wrappers = 0
         self._root_lives = False
+        self._interrupt_due = False
         self._clearing = False
         self._may_stay: list[str] = []
         self._killed: dict[int, str] = {}
@@ -208,16 +209,21 @@ class _Watcher:
         finally:
             _close(high)
 
-    def _attend(self) -> None:
+    def _wait(self) -> set[int]:
         if self._clearing:
-            ready = _wait_readable([self._children_changed], self._patience)
-            self._patience = min(2 * self._patience, _LATER)
-        else:
-            ready = _wait_readable([self._children_changed, self._host.fileno(), *self._lifelines], None)
+            patience, self._patience = self._patience, min(2 * self._patience, _LATER)
+            return _wait_readable([self._children_changed], patience)
+        lines = self._children_changed, self._host.fileno(), *self._lifelines
+        return _wait_readable(lines, _SOON if self._interrupt_due else None)
+
+    def _attend(self) -> None:
+        ready = self._wait()
         if ready & {*self._lifelines}:
             self._clear(())
         elif self._host.fileno() in ready:
             self._obey()
+        if self._interrupt_due:
+            self._interrupt()
         for pid, status in _reap(self._children_changed):
             if pid == self._root:
                 self._root_lives = False
@@ -233,18 +239,20 @@ class _Watcher:
         if verb == b"start":
             self._start(fds[0], fds[1:])
         elif verb == b"interrupt":
-            self._signal(self._inner(), signal.SIGINT, signal.SIGCONT)  # a stopped one hears of it only now
+            self._interrupt_due = True
         elif verb == b"kill":
             self._signal(self._root, signal.SIGKILL)
         else:  # it wants the tree gone, or has gone itself
             self._clear(words)
 
-    def _inner(self) -> int:
-        """The one that the root only wraps."""
+    def _interrupt(self) -> None:
+        """Interrupt the one that the root only wraps, as soon as it is there."""
         pid = self._root
         for _ in range(self._wrappers):
-            pid = next(iter(_children_of(pid)), pid)
-        return pid
+            pid = next(iter(_children_of(pid)), 0)
+        self._interrupt_due = self._root_lives and not pid
+        if pid:
+            self._signal(pid, signal.SIGINT, signal.SIGCONT)  # a stopped one hears of it only now
 
     def _signal(self, pid: int, *signals: signal.Signals) -> None:
         for number in signals:

@@ -4,13 +4,16 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
 from codex_actors._process import _guard, open_anonymous_file
+from codex_actors.backends._binary import find_bwrap
 from tests.containment.judge import kill, until
+from tests.containment.stage import namespaces_work
 from tests.containment.storm import in_between
 from tests.fakes import contained
 from tests.leak_check import HAS_PROC
@@ -48,3 +51,22 @@ async def test_a_watcher_that_is_killed_before_it_has_work_is_not_missed():
                 await process.wait()
     assert process.returncode == 0
     assert process.leftovers.proven
+
+
+async def test_an_interrupt_that_comes_before_the_namespace_is_there_waits_for_it(codex_binary: Path):
+    if not namespaces_work(codex_binary):
+        pytest.skip("needs user namespaces")
+    killed = 0
+    async with contained() as containment:
+        for milliseconds in range(10):
+            with open_anonymous_file(b"") as stdin:
+                async with containment.open_process(
+                    ("/bin/sleep", "600"),
+                    env={},
+                    stdin=stdin,
+                    bwrap=find_bwrap(str(codex_binary)),
+                    interrupt_seconds=5,
+                ) as process:
+                    await trio.sleep(milliseconds / 3000)
+            killed += process.killed
+    assert killed == 0
