@@ -324,6 +324,16 @@ async def test_a_directory_tells_its_owner_is_private_and_is_gone_in_the_end(tem
     assert list(temporary.iterdir()) == []
 
 
+async def test_a_directory_is_held_as_long_as_it_is_used(temporary):
+    with open_directory("demo") as path:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(fd)
+
+
 async def test_a_directory_whose_owner_is_dead_is_removed_and_what_it_points_to_is_not(left, tmp_path):
     kept = tmp_path / "kept"
     kept.mkdir()

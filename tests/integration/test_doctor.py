@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from codex_actors._janitor import _facts
 from codex_actors._locks import FOLDER
 from codex_actors._ownership import VARIABLE, Owner
 from codex_actors.cli._describe import ASIDE, DONE, FAILED, NOTICE
-from codex_actors.testing import fake_codex
+from codex_actors.testing import fake_codex, hangs
 from tests.fakes import THREAD
 from tests.integration.command import COMMAND, Ended
 from tests.leak_check import HAS_PROC
@@ -185,6 +187,25 @@ async def test_with_too_few_descriptors_turns_cannot_run(asking: Asking):
     assert ended.status == 1
     assert checks["limits"]["facts"]["turns_at_once"] == 0
     assert checks["limits"]["advice"].startswith("Raise `ulimit -n`")
+
+
+async def test_ctrl_c_ends_a_probe_that_hangs(asking: Asking, tmp_path: Path):
+    codex = fake_codex(tmp_path / "bin", hangs())
+    async with trio.open_nursery() as nursery:
+        start = partial(
+            trio.run_process,
+            (*COMMAND, "doctor", "--codex", str(codex), "--codex-home", str(asking.home)),
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        process = await nursery.start(start)
+        with trio.fail_after(30):
+            said = b""
+            while b"CODEX_HOME" not in said:  # then comes the login, of which Codex is asked
+                said += await process.stdout.receive_some()
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+    assert process.returncode == 128 + signal.SIGINT
 
 
 async def test_help_names_every_option(asking: Asking):
