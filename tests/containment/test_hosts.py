@@ -13,7 +13,7 @@ import trio
 from codex_actors import Codex
 from codex_actors.options import CodexOptions
 from codex_actors.testing import Act, ModelServer, writes
-from tests.containment.judge import Victim
+from tests.containment.judge import Victim, until
 from tests.containment.stage import ROOT, Cast, open_program, set_stage
 from tests.containment.storm import in_between
 from tests.fakes import COMPLETED, DONE, STARTED, fake_options, said
@@ -106,14 +106,15 @@ async def test_a_host_whose_python_is_started_otherwise_is_a_host_too(flags, tmp
 async def test_a_fork_that_holds_all_the_host_has_does_not_keep_its_turns_alive(tmp_path: Path):
     victim = Victim(tmp_path / "lock")
     options = fake_options(tmp_path, writes(STARTED), Act(victim.command()))
-    program = PROGRAM.format(path=[str(ROOT), *filter(None, sys.path)], peculiarity="").replace(
-        "            async for event in turn:",
-        "            if os.fork() == 0: signal.pause()\n            async for event in turn:",
-    )
+    forks = "            if os.fork() == 0: os.mkdir('forked'); signal.pause()\n"
+    program = PROGRAM.format(path=[str(ROOT), *filter(None, sys.path)], peculiarity="")
+    before, loop, after = program.partition("            async for event in turn:")
+    program = before + forks + loop + after
     words = (sys.executable, "-c", program, options.codex_path, options.codex_home, tmp_path)
-    host = await trio.lowlevel.open_process([*map(str, words)], start_new_session=True)
+    host = await trio.lowlevel.open_process([*map(str, words)], start_new_session=True, cwd=tmp_path)
     try:
         await victim.wait_alive()
+        await until((tmp_path / "forked").exists)
         host.kill()
         assert await victim.wait_dead(5)
     finally:
