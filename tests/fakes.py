@@ -96,6 +96,7 @@ class Holder:
         state: What the backend applied them to.
         interrupted: To be set.
         takes: While this is not set, nothing is taken.
+        offered: Set when the first events are to be taken.
     """
 
     def __init__(self) -> None:
@@ -104,9 +105,11 @@ class Holder:
         self.interrupted = trio.Event()
         self.takes = trio.Event()
         self.takes.set()
+        self.offered = trio.Event()
         self._heard = trio.Event()
 
     async def deliver(self, events: list[Event]) -> None:
+        self.offered.set()
         await self.takes.wait()
         self.events += events
         self._heard.set()

@@ -442,6 +442,7 @@ async def test_interrupted_while_nobody_takes_what_is_said_it_stops_in_time_and_
     holder.takes = trio.Event()
 
     async def interrupt() -> None:
+        await holder.offered.wait()
         await trio.testing.wait_all_tasks_blocked(0.05)
         holder.interrupted.set()
         holder.takes.set()

@@ -231,8 +231,8 @@ async def test_a_signal_at_any_instant_twice_leaves_nothing_behind(
                 process = await nursery.start(run)
                 await trio.sleep(seconds)
                 await signal_twice(process, number)
-        # Before our first line runs, it is up to Python how it ends.
-        by_python = set() if output.stat().st_size else {-number, 1}
+        # Before our first line runs, it is up to Python how it ends; struck twice, 3.11 may even crash.
+        by_python = set() if output.stat().st_size else {-number, -signal.SIGSEGV, 1}
         assert process.returncode in {128 + number, *by_python}, seconds
 
     async with trio.open_nursery() as together:
