@@ -95,6 +95,13 @@ async def test_what_ignores_interrupt_and_terminate_is_killed(shell):
     assert process.returncode == -signal.SIGKILL
 
 
+async def test_a_stopped_one_is_continued_to_hear_that_it_should_stop(shell):
+    async with shell(FOR_EVER) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+    assert process.returncode == -signal.SIGINT
+    assert not process.killed
+
+
 async def test_the_kill_comes_when_the_time_is_over_and_not_before(shell):
     async with shell(f"trap '' INT; echo ready; {FOR_EVER}", interrupt_seconds=0.3) as process:
         await process.receive_some()

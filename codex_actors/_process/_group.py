@@ -72,6 +72,7 @@ class _GroupTree:
     def interrupt(self) -> None:
         self._family = _below(self.pid, _processes())
         self._root.send_signal(signal.SIGINT)
+        self._root.send_signal(signal.SIGCONT)  # a stopped one hears of it only now
 
     def kill(self) -> None:
         self._family = _below(self.pid, _processes())

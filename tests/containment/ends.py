@@ -108,7 +108,11 @@ ENDS = (
     End(name="deadline", act=_has_no_time_left, cast={"turn_seconds": 3.0}),
     End(name="codex crashes", act=_gets("codex", signal.SIGABRT)),
     End(name="codex SIGKILLed", act=_gets("codex", signal.SIGKILL)),
-    End(name="codex SIGSTOPped, cancelled", act=_gets("codex", signal.SIGSTOP, cancelled=True)),
+    End(
+        name="codex SIGSTOPped, cancelled",
+        act=_gets("codex", signal.SIGSTOP, cancelled=True),
+        cast={"interrupt_seconds": 6.0},
+    ),
     End(
         name="codex ignores SIGINT, cancelled",
         act=_is_cancelled,

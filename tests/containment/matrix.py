@@ -32,6 +32,8 @@ KINDS = ("fake", "real")
 SANDBOXES = ("danger-full-access", "workspace-write")
 # How long after the end of a host, or of somebody in between, all has to be dead.
 PROMISED_SECONDS = 1.0
+# Whoever takes longer has not heard that it should stop, and was killed.
+_GRACEFUL_SECONDS = 5.0
 _OVER_SECONDS = 20
 
 
@@ -94,6 +96,8 @@ class Verdict(msgspec.Struct, kw_only=True):
         yield from self.left
         if self.leaks or self.seconds is None:
             yield f"leaks {self.leaks}"
+        elif self.seconds > _GRACEFUL_SECONDS:
+            yield f"dead only after {self.seconds:.1f} s"
         if self.neighbour_lives == cell.end.all_die:
             yield "the neighbour lives on" if self.neighbour_lives else "the neighbour was hit"
 

@@ -16,7 +16,7 @@ from codex_actors.testing import Act, ModelServer, writes
 from tests.containment.judge import Victim, until
 from tests.containment.stage import ROOT, Cast, open_program, set_stage
 from tests.containment.storm import in_between
-from tests.fakes import COMPLETED, DONE, STARTED, fake_options, said
+from tests.fakes import COMPLETED, DONE, STARTED, THREAD, fake_options, line, said
 from tests.leak_check import HAS_PROC
 
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
@@ -105,11 +105,11 @@ async def test_a_host_whose_python_is_started_otherwise_is_a_host_too(flags, tmp
 
 async def test_a_fork_that_holds_all_the_host_has_does_not_keep_its_turns_alive(tmp_path: Path):
     victim = Victim(tmp_path / "lock")
-    options = fake_options(tmp_path, writes(STARTED), Act(victim.command()))
-    forks = "            if os.fork() == 0: os.mkdir('forked'); signal.pause()\n"
+    options = fake_options(tmp_path, writes(line("thread.started", thread_id=THREAD)), Act(victim.command()))
+    forks = "                if os.fork() == 0: os.mkdir('forked'); signal.pause()\n"
     program = PROGRAM.format(path=[str(ROOT), *filter(None, sys.path)], peculiarity="")
-    before, loop, after = program.partition("            async for event in turn:")
-    program = before + forks + loop + after
+    before, condition, after = program.partition("                if type(event)")
+    program = before + forks + condition + after
     words = (sys.executable, "-c", program, options.codex_path, options.codex_home, tmp_path)
     host = await trio.lowlevel.open_process([*map(str, words)], start_new_session=True, cwd=tmp_path)
     try:
