@@ -150,9 +150,9 @@ async def serving(backend: Backend, codex: CodexOptions) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def contained() -> AsyncIterator[Containment]:
+async def contained(*, spawn_seconds: float = 10, kill_seconds: float = 10) -> AsyncIterator[Containment]:
     """What a backend starts its processes with."""
-    containment = Containment("subreaper", spawn_seconds=10, kill_seconds=10)
+    containment = Containment("subreaper", spawn_seconds=spawn_seconds, kill_seconds=kill_seconds)
     async with open_private_nursery() as nursery:
         await nursery.start(containment.serve)
         yield containment

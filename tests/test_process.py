@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,10 @@ import trio
 
 from codex_actors import errors
 from codex_actors._process import MAX_STDERR_BYTES, STDOUT_BYTES, Containment, Process, open_anonymous_file
+from codex_actors.results import Leftovers
 from tests.cancel_steps import cancel_at_each_step
+from tests.containment.judge import until
+from tests.containment.storm import in_between
 from tests.fakes import contained
 from tests.leak_check import HAS_PROC
 from tests.limits import descriptors_left
@@ -246,6 +250,49 @@ def not_a_program(tmp_path: Path) -> str:
     path.write_bytes(b"\0\0\0\0")
     path.chmod(0o755)
     return str(path)
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
+async def test_a_leftover_may_have_any_name(tmp_path: Path):
+    program = tmp_path / "two\nlines"
+    program.symlink_to("/bin/sleep")
+    async with contained() as containment:
+        with open_anonymous_file(b"") as stdin:
+            script = f"'{program}' 600 & until grep -qs lines /proc/$!/comm; do :; done"
+            async with containment.open_process(
+                ("/bin/sh", "-c", script), env=dict(os.environ), stdin=stdin, interrupt_seconds=1
+            ) as process:
+                await process.wait()
+    assert process.leftovers == Leftovers(killed=("two\nlines",), proven=True)
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
+async def test_a_start_that_hangs_is_an_error_in_time():
+    async with contained(spawn_seconds=1, kill_seconds=0.1) as containment:
+        await until(lambda: bool(in_between()[1]))
+        [watcher] = in_between()[1]
+        os.kill(watcher, signal.SIGSTOP)
+        try:
+            with pytest.raises(errors.SpawnError, match="not started within 1 s"), trio.fail_after(10):
+                await start(containment, "/bin/true")
+        finally:
+            os.kill(watcher, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("executable", [None, "", "/bin/false", "/no/such/python"])
+async def test_a_host_without_a_python_to_run_cannot_have_a_guard(executable, monkeypatch):
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(errors.ContainmentError):
+        async with contained():
+            pass
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
+async def test_a_program_that_carries_its_python_in_itself_is_not_started_as_one(monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(errors.ContainmentError, match="no Python interpreter"):
+        async with contained():
+            pass
 
 
 async def start(containment: Containment, path: str) -> None:

@@ -44,7 +44,6 @@ MAX_STDERR_BYTES = 8 * 1024
 # Its root waits for an init of the new namespace, and that for the command.
 _NAMESPACE = ("--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/", "--proc", "/proc", "--")
 _NAMESPACE_WRAPPERS = 2
-_SIGNALLED = 128
 
 
 class Process:
@@ -295,13 +294,17 @@ class Containment:
                     nursery.start_soon(tree.watch)
                     nursery.start_soon(process.watch_exit)
                     nursery.start_soon(process.drain_stderr)
-                    with translate_os_errors(command[0]):
-                        await tree.wait_started()
+                    await self._see_started(command[0], tree)
                     yield process
             finally:
                 with trio.CancelScope(shield=True):  # bounded: each step of the ladder is
                     await process.stop()
                 tree.close()
+
+    async def _see_started(self, path: str, tree: Tree) -> None:
+        with translate_os_errors(path), trio.move_on_after(self._spawn_seconds):
+            return await tree.wait_started()
+        raise errors.SpawnError(path, TimeoutError(f"it was not started within {self._spawn_seconds:g} s"))
 
     async def _start(self, launch: Launch) -> Tree:
         path = launch.command[0]

@@ -202,7 +202,7 @@ class _GuardedTree:
                 self._exited.set()
             case _:
                 killed, kept = (
-                    tuple(map(os.fsdecode, filter(None, names.split(b"\0")))) for names in said.split(b"\n")
+                    tuple(map(os.fsdecode, filter(None, names.split(b"\0")))) for names in said.split(b"\0\0")
                 )
                 self._note_over(Leftovers(killed=killed, kept=kept, proven=True))
 
@@ -257,6 +257,9 @@ async def open_guard(*, spawn_seconds: float, kill_seconds: float) -> AsyncGener
     """
     if sys.platform != "linux":
         raise errors.ContainmentError("subreaper", "it needs Linux")
+    # A frozen program would start itself again here, and so on.
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise errors.ContainmentError("subreaper", "there is no Python interpreter to run the guard")
     with _translated():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:

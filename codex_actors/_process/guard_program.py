@@ -165,7 +165,7 @@ class _Watcher:
             self._attend()
         kept = _children_of(os.getpid()) if self._may_stay else []
         names = [*self._killed.values()][:_MAX_NAMES], [_name(pid) for pid in kept][:_MAX_NAMES]
-        self._tell(b"over " + b"\n".join(b"\0".join(map(os.fsencode, some)) for some in names))
+        self._tell(b"over " + b"\0\0".join(b"\0".join(map(os.fsencode, some)) for some in names))
         return kept
 
     def _rehearse(self) -> None:
