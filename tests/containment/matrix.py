@@ -156,7 +156,7 @@ async def _play_host(end: End, stage: Stage, host: Host, seconds: float, verdict
     dying = (victim, neighbour) if end.all_die else (victim,)
     if all([await it.wait_dead(seconds) for it in dying]):
         verdict.seconds = trio.current_time() - ended_at
-    verdict.neighbour_lives = _lives(neighbour, host)
+    verdict.neighbour_lives = await _lives(neighbour, host)
     host.scopes["neighbour"].cancel()
     with trio.fail_after(_OVER_SECONDS):
         await host.over["neighbour"].wait()
@@ -164,10 +164,12 @@ async def _play_host(end: End, stage: Stage, host: Host, seconds: float, verdict
     verdict.leaks = len(stage.survivors())
 
 
-def _lives(neighbour: Victim, host: Host) -> bool:
-    if host.over["neighbour"].is_set():  # it has a deadline of its own
-        return isinstance(host.errors.get("neighbour"), TurnTimeoutError)
-    return neighbour.has_grown()
+async def _lives(neighbour: Victim, host: Host) -> bool:
+    if neighbour.has_grown():
+        return True
+    with trio.fail_after(_OVER_SECONDS):
+        await host.over["neighbour"].wait()
+    return isinstance(host.errors.get("neighbour"), TurnTimeoutError)  # it has a deadline of its own
 
 
 async def _play_program(end: End, stage: Stage, seconds: float, verdict: Verdict) -> None:
