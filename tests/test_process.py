@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -14,9 +15,11 @@ import trio
 
 from codex_actors import errors
 from codex_actors._process import MAX_STDERR_BYTES, STDOUT_BYTES, Containment, Process, open_anonymous_file
+from codex_actors.backends._binary import find_bwrap
 from codex_actors.results import Leftovers
 from tests.cancel_steps import cancel_at_each_step
-from tests.containment.judge import until
+from tests.containment.judge import Victim, kill, parent_of, until
+from tests.containment.stage import namespaces_work
 from tests.containment.storm import in_between
 from tests.fakes import contained
 from tests.leak_check import HAS_PROC
@@ -277,6 +280,40 @@ async def test_a_start_that_hangs_is_an_error_in_time():
                 await start(containment, "/bin/true")
         finally:
             os.kill(watcher, signal.SIGCONT)
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
+async def test_a_guard_that_cannot_look_does_not_say_that_all_are_dead(tmp_path: Path):
+    victim = Victim(tmp_path / "lock")
+    async with contained(kill_seconds=0.3) as containment:
+        with open_anonymous_file(b"") as stdin:
+            async with containment.open_process(
+                victim.argv(), env=dict(os.environ), stdin=stdin, interrupt_seconds=1
+            ) as process:
+                await victim.wait_alive()
+                [guard], watchers, _ = in_between()
+                limits = resource.prlimit(guard, resource.RLIMIT_NOFILE)
+                resource.prlimit(guard, resource.RLIMIT_NOFILE, (3, limits[1]))
+                kill(*(pid for pid in watchers if pid == parent_of(process.pid)))
+        assert not process.leftovers.proven
+        resource.prlimit(guard, resource.RLIMIT_NOFILE, limits)
+        assert await victim.wait_dead(5)
+
+
+async def test_in_a_namespace_an_end_by_a_signal_is_seen_as_one(codex_binary: Path):
+    if not namespaces_work(codex_binary):
+        pytest.skip("needs user namespaces")
+    async with contained() as containment:
+        with open_anonymous_file(b"") as stdin:
+            async with containment.open_process(
+                ("/bin/sh", "-c", "kill -9 $$"),
+                env={},
+                stdin=stdin,
+                bwrap=find_bwrap(str(codex_binary)),
+                interrupt_seconds=1,
+            ) as process:
+                await process.wait()
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("executable", [None, "", "/bin/false", "/no/such/python"])

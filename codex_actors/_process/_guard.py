@@ -33,6 +33,7 @@ _MAX_MESSAGE = 64 * 1024
 # What it may need of our environment; the rest is none of its business.
 _VARIABLES = ("LD_LIBRARY_PATH",)
 _KILLED = -9
+_SIGNALLED = 128
 _ONE_FD = socket.CMSG_LEN(4)
 
 
@@ -163,6 +164,7 @@ class _GuardedTree:
         self.pid = 0
         self.returncode: int | None = None
         self._channel = channel
+        self._wrapped = False
         self._failure: OSError | None = None
         self._leftovers = Leftovers()
         self._started = trio.Event()
@@ -177,6 +179,7 @@ class _GuardedTree:
 
     async def start(self, launch: Launch) -> None:
         """Have the watcher start the root."""
+        self._wrapped = launch.wrappers > 0
         with open_anonymous_file(_request(launch)) as request, _here() as cwd:
             await self._channel.hand_over(b"start", (request, cwd, *launch.fds.values()))
 
@@ -198,7 +201,7 @@ class _GuardedTree:
                 self._failure = OSError(int(said), os.strerror(int(said)))
                 self._note_over(Leftovers(proven=True))
             case b"exited":
-                self.returncode = int(said)
+                self.returncode = _unwrapped(int(said)) if self._wrapped else int(said)
                 self._exited.set()
             case _:
                 killed, kept = (
@@ -240,6 +243,11 @@ class _GuardedTree:
 
     def close(self) -> None:
         self._channel.close(b"clear")
+
+
+def _unwrapped(status: int) -> int:
+    """What a wrapper, as a shell, says of one whom a signal has ended."""
+    return _SIGNALLED - status if status > _SIGNALLED else status
 
 
 @asynccontextmanager

@@ -106,7 +106,8 @@ class _Guard:
             _close((self._host.detach(), self._kept_read, self._children_changed, signal.set_wakeup_fd(-1)))
             _become_subreaper()
             kept = _Watcher(host, (self._host_pidfd, self._pidfd)).run()
-            os.write(self._kept_write, b"".join(b"%d\n" % pid for pid in kept))
+            with suppress(BrokenPipeError):  # the guard has gone, and whoever was kept is nobody's
+                os.write(self._kept_write, b"".join(b"%d\n" % pid for pid in kept))
             status = 0
         except BaseException as exc:  # noqa: BLE001 - a bug; said here, and the guard ends the tree
             sys.excepthook(type(exc), exc, exc.__traceback__)
@@ -118,15 +119,21 @@ class _Guard:
         for pid, status in _reap(self._children_changed):
             self._kept.discard(pid)
             number = self._watchers.pop(pid, None)
-            if number is not None and status != 0:
-                self._lost.append(number)
+            if number is not None:
+                self._learn_kept()  # it may have said so only just now
+                if status != 0:
+                    self._lost.append(number)
         if self._lost:
-            ours = self._watchers.keys() | self._kept
-            strays = [pid for pid in _children_of(os.getpid()) if pid not in ours]
-            if strays:
-                _kill_trees(strays)
-            else:
-                self._tell_lost()
+            with suppress(OSError):  # nobody can be seen now, which does not mean that nobody is there
+                self._end_lost()
+
+    def _end_lost(self) -> None:
+        ours = self._watchers.keys() | self._kept
+        strays = [pid for pid in _our_children() if pid not in ours]
+        if strays:
+            _kill_trees(strays)
+        else:
+            self._tell_lost()
 
     def _learn_kept(self) -> None:
         with suppress(BlockingIOError):
@@ -163,7 +170,7 @@ class _Watcher:
         self._rehearse()
         while not self._is_over():
             self._attend()
-        kept = _children_of(os.getpid()) if self._may_stay else []
+        kept = _our_children() if self._may_stay else []
         names = [*self._killed.values()][:_MAX_NAMES], [_name(pid) for pid in kept][:_MAX_NAMES]
         self._tell(b"over " + b"\0\0".join(b"\0".join(map(os.fsencode, some)) for some in names))
         return kept
@@ -231,7 +238,8 @@ class _Watcher:
         if self._root and not _has_children():  # nothing is left to be decided
             self._clear(())
         elif self._clearing:
-            self._kill()
+            with suppress(OSError):  # nobody can be seen now
+                self._kill()
 
     def _obey(self) -> None:
         fds: list[int] = []
@@ -265,7 +273,7 @@ class _Watcher:
         self._may_stay = [os.fsdecode(pattern) for pattern in may_stay]
 
     def _doomed(self) -> list[int]:
-        return [pid for pid in _children_of(os.getpid()) if not self._stays(pid)]
+        return [pid for pid in _our_children() if not self._stays(pid)]
 
     def _stays(self, pid: int) -> bool:
         if not self._may_stay:
@@ -285,7 +293,9 @@ class _Watcher:
     def _is_over(self) -> bool:
         if not self._clearing:
             return False
-        return not (self._doomed() if self._may_stay else _has_children())
+        with suppress(OSError):  # nobody can be seen now
+            return not (self._doomed() if self._may_stay else _has_children())
+        return False
 
     def _tell(self, message: bytes) -> None:
         with suppress(OSError):  # the host has gone
@@ -358,6 +368,11 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _our_children() -> list[int]:
+    """All of them, or an error: whom we only fail to see must not count as dead."""
+    return [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]
 
 
 def _children_of(pid: int) -> list[int]:
