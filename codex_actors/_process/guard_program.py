@@ -81,10 +81,18 @@ class _Guard:
                     case b"watcher":
                         self._fork_watcher()
                     case b"bye" if not self._lost:  # all trees are over; who waits for one sees that we go
+                        self._wake_watchers()
                         return
                     case _:
                         host_lives = False
+            if not host_lives:
+                self._wake_watchers()
             self._look_after_children()
+
+    def _wake_watchers(self) -> None:
+        """Continue those that somebody has stopped; they then see that the host has gone."""
+        for pid in self._watchers:
+            os.kill(pid, signal.SIGCONT)  # its number is nobody else's until we reap it
 
     def _fork_watcher(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """The guard process itself, and the watcher that waits for work."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,12 +11,15 @@ import pytest
 import trio
 import trio.testing
 
+from codex_actors import Codex
 from codex_actors._process import _guard, open_anonymous_file
 from codex_actors.backends._binary import find_bwrap
-from tests.containment.judge import kill, until
+from codex_actors.options import Deadlines
+from codex_actors.testing import Act, writes
+from tests.containment.judge import Victim, kill, until
 from tests.containment.stage import namespaces_work
 from tests.containment.storm import in_between
-from tests.fakes import contained
+from tests.fakes import STARTED, contained, fake_options
 from tests.leak_check import HAS_PROC
 
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="needs /proc")
@@ -70,3 +74,18 @@ async def test_an_interrupt_that_comes_before_the_namespace_is_there_waits_for_i
                     await trio.sleep(milliseconds / 3000)
             killed += process.killed
     assert killed == 0
+
+
+async def test_a_watcher_that_was_stopped_clears_its_tree_when_the_runtime_closes_at_the_latest(
+    tmp_path: Path,
+):
+    victim = Victim(tmp_path / "lock")
+    deadlines = Deadlines(interrupt_seconds=0.1, kill_seconds=0.2)
+    acts = (writes(STARTED), Act(f"{victim.command()} & sleep 60"))
+    async with Codex(fake_options(tmp_path, *acts, deadlines=deadlines)) as codex:
+        async with codex.start_thread().run_streamed("go"):
+            await victim.wait_alive()
+            for watcher in in_between()[1]:
+                os.kill(watcher, signal.SIGSTOP)
+        assert not victim.is_dead(), "nobody can clear it"
+    assert await victim.wait_dead(5)
