@@ -4,7 +4,17 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
 
 import msgspec
 
@@ -129,8 +139,15 @@ def _schema_of(output_type: type[_T]) -> tuple[Mapping[str, object], Callable[[b
         raise TypeError("it is a dataclass of pydantic's, and has to be a model or a plain one")
     if isinstance(output_type, _ModelClass):
         return output_type.model_json_schema(), cast("Callable[[bytes], _T]", output_type.model_validate_json)
-    [schema], definitions = msgspec.json.schema_components([output_type], ref_template="#/$defs/{name}")
+    [schema], definitions = msgspec.json.schema_components(
+        [output_type], schema_hook=_refuse, ref_template="#/$defs/{name}"
+    )
     return {**schema, "$defs": definitions}, msgspec.json.Decoder(output_type).decode
+
+
+def _refuse(unknown: type[object]) -> NoReturn:
+    # Also where its schema is in the annotation: the decoder would still refuse each reply.
+    raise TypeError(f"it holds a `{unknown.__qualname__}`")
 
 
 def output_of_schema(schema: Mapping[str, object]) -> Output[JsonValue]:

@@ -171,7 +171,7 @@ class CodexNotFoundError(SetupError):
     def __init__(self, searched: tuple[str, ...]) -> None:
         super().__init__(
             f"no Codex binary found (looked at: {', '.join(searched)}); install one with "
-            "`pip install codex-actors[codex]` or name it in CodexOptions.codex_path"
+            "`pip install 'codex-actors[codex]'` or name it in CodexOptions.codex_path"
         )
         self.searched = searched
 

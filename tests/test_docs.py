@@ -194,6 +194,11 @@ def test_every_address_of_another_site_can_be_one(page: Path):
         assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z]+", parts.netloc), address
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_extra_is_quoted_because_some_shells_take_brackets_for_a_pattern(page: Path):
+    assert not re.findall(r"pip install [^\n`'\"]*\[", page.read_text())
+
+
 def public_names() -> Iterator[tuple[str, object]]:
     for module in map(importlib.import_module, PUBLIC):
         for name in module.__all__:

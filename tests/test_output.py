@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
 
 import msgspec
@@ -247,6 +248,10 @@ class Odd(msgspec.Struct):
     odd: complex
 
 
+class Described(msgspec.Struct):
+    file: Annotated[Path, msgspec.Meta(extra_json_schema={"type": "string"})]
+
+
 class Unknown(msgspec.Struct):
     it: "Nowhere"  # type: ignore[name-defined] # noqa: F821
 
@@ -272,6 +277,7 @@ class Calling(pydantic.BaseModel):
         (Pair, "output_type"),
         (int, "output_type"),
         (Odd, "output_type"),
+        (Described, "output_type"),
         (Unknown, "output_type"),
         (Calling, "output_type"),
         (Checked, "output_type"),
@@ -282,6 +288,12 @@ def test_a_type_that_cannot_be_asked_for_is_refused_by_the_path_of_its_field(out
     with pytest.raises(OptionError) as caught:
         output_of_type(output_type)
     assert caught.value.field == field_
+
+
+@pytest.mark.parametrize(("output_type", "held"), [(Odd, "complex"), (Described, "Path")])
+def test_a_type_without_json_is_named_in_one_line_without_advice_that_cannot_be_taken(output_type, held):
+    with pytest.raises(OptionError, match=rf"^[^\n]*: it holds a `{held}`$"):
+        output_of_type(output_type)
 
 
 SCHEMA = {"properties": {"n": {"type": "integer", "minimum": 1, "default": 2}, "s": {"enum": ["a"]}}}

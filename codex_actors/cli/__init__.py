@@ -1,6 +1,6 @@
 """The ``codex-actors`` command: ``run`` for one turn, ``demo`` to see some, ``doctor`` and ``janitor``.
 
-The live view needs ``pip install codex-actors[cli]``; without it, or where the output is no terminal,
+The live view needs ``pip install 'codex-actors[cli]'``; without it, or where the output is no terminal,
 the command writes plain lines.
 """
 

@@ -72,7 +72,7 @@ SIZES = {
 NO_TYPESCRIPT = "not here: name its node_modules with --typescript, or use `nox -s bench`"
 NO_COMMUNITY = "not here: pip install openai-codex-sdk, or use `nox -s bench`"
 NO_TRIOTP = "not here: name a Python that has it with --triotp; it needs Python 3.13"
-NO_BINARY = "no real Codex here: name one with --codex, or pip install codex-actors[codex]"
+NO_BINARY = "no real Codex here: name one with --codex, or pip install 'codex-actors[codex]'"
 
 
 class Bench(msgspec.Struct, frozen=True):

@@ -55,7 +55,7 @@ async def refused(
 async def test_no_binary(configure, story, thread_options, tmp_path):
     error = await refused(configure(story.url, codex_path=tmp_path / "no"), thread_options)
     assert isinstance(error, errors.CodexNotFoundError)
-    assert "pip install codex-actors[codex]" in str(error)
+    assert "pip install 'codex-actors[codex]'" in str(error)
     assert "CodexOptions.codex_path" in str(error)
 
 
