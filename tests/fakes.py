@@ -120,7 +120,12 @@ class Holder:
         while len(self.events) < count:
             await self._heard.wait()
 
-    async def ask(
+    async def ask(self, backend: Backend, codex: CodexOptions, **asked: Any) -> TurnResult:
+        """Ask a backend that serves for this turn only."""
+        async with serving(backend, codex):
+            return await self.ask_serving(backend, codex, **asked)
+
+    async def ask_serving(
         self,
         backend: Backend,
         codex: CodexOptions,
@@ -137,8 +142,7 @@ class Holder:
             thread=thread or ThreadOptions(),
             turn=turn or TurnOptions(),
         )
-        async with serving(backend, codex):
-            return await backend.run_turn(request, self.state, self.deliver, self.interrupted)
+        return await backend.run_turn(request, self.state, self.deliver, self.interrupted)
 
 
 @asynccontextmanager

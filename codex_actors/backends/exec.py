@@ -38,14 +38,28 @@ class ExecBackend:
 
     def __init__(self) -> None:
         self._versions = Versions()
+        self._codex: CodexOptions | None = None
         self._containment: Containment | None = None
+        self._serving = False
 
     async def serve(self, codex: CodexOptions, *, task_status: trio.TaskStatus[None]) -> None:
         """Keep up what contains the processes of all turns; see `Backend.serve`.
 
         Raises:
+            OptionError: It serves another runtime.
             ContainmentError: The means that the options name is not to be had here.
         """
+        if self._serving:
+            raise errors.OptionError("backend", "serves another runtime: give each its own")
+        self._serving = True
+        try:
+            await self._serve(codex, task_status)
+        finally:
+            self._serving = False
+
+    async def _serve(self, codex: CodexOptions, task_status: trio.TaskStatus[None]) -> None:
+        if self._codex is not codex:  # else it is only that the guard was lost
+            self._codex, self._containment = codex, None
         if first := self._containment is None:
             self._containment = Containment(
                 codex.containment,

@@ -16,7 +16,7 @@ from codex_actors.events import Event, ItemCompleted, TurnCompleted
 from codex_actors.options import Deadlines
 from codex_actors.testing import Act, exits, hangs, ignores, writes
 from tests.cancel_steps import cancel_at_each_step
-from tests.fakes import COMPLETED, DONE, STARTED, Holder, fake_options, gate, line, said, texts
+from tests.fakes import COMPLETED, DONE, STARTED, Holder, fake_options, gate, line, said, serving, texts
 
 
 @pytest.fixture(params=[ExecBackend])
@@ -157,14 +157,24 @@ async def test_cancelled_at_any_step_it_leaves_nothing_and_can_be_asked_again(ba
     await Holder().ask(backend, asked)
 
 
+async def test_it_serves_one_runtime_at_a_time_and_any_number_after_each_other(backend, options):
+    asked = options(writes(DONE))
+    async with serving(backend, asked):
+        with pytest.raises(errors.OptionError, match="give each its own"):
+            async with serving(backend, options(writes(DONE))):
+                pass
+        await Holder().ask_serving(backend, asked)
+    await Holder().ask(backend, options(writes(DONE)))
+
+
 async def test_turns_side_by_side_do_not_mix(backend, options, tmp_path):
     before, after = (STARTED + said("WORD") + COMPLETED).split("WORD")
     echo = Act(f"read -r word; {writes(before)}; printf %s $word; {writes(after)}")
     asked = options(echo)
     holders = {word: Holder() for word in ("one", "two", "three")}
-    async with trio.open_nursery() as nursery:
+    async with serving(backend, asked), trio.open_nursery() as nursery:
         for word, holder in holders.items():
-            nursery.start_soon(partial(holder.ask, backend, asked, prompt=f"{word}\n"))
+            nursery.start_soon(partial(holder.ask_serving, backend, asked, prompt=f"{word}\n"))
     assert {word: texts(holder.events) for word, holder in holders.items()} == {
         word: [word] for word in holders
     }

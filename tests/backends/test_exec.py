@@ -61,7 +61,7 @@ def play(tmp_path: Path, holder: Holder):
 
     async def play(*acts: Act, deadlines: Deadlines | None = None, **asked: object) -> TurnResult:
         options = fake_options(tmp_path, *acts, deadlines=deadlines)
-        return await holder.ask(ExecBackend(), options, **asked)  # type: ignore[arg-type]
+        return await holder.ask(ExecBackend(), options, **asked)
 
     return play
 
