@@ -29,8 +29,8 @@ class Reporter:
     """
 
     def __init__(self, supervisor: str) -> None:
-        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("codex_actors").bind(
-            supervisor=shown(supervisor)
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger(
+            "codex_actors", supervisor=shown(supervisor)
         )
         self._last_text: weakref.ref[_Traceback] | None = None
 

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import logging
+import sys
 import weakref
 
 import pytest
@@ -110,3 +111,10 @@ async def test_what_nobody_asked_for_is_not_printed(written, capfd):
     async with open_supervisor() as top:
         await top.start_child(ChildSpec(id="a", start=child, restart=TEMPORARY))
     assert capfd.readouterr() == ("", "")
+
+
+async def test_a_program_without_stdout_is_supervised_all_the_same(monkeypatch):
+    """As in a daemon; structlog, unless it is configured, would write there."""
+    monkeypatch.setattr(sys, "stdout", None)
+    async with open_supervisor([]) as supervisor:
+        assert supervisor.which_children() == []
