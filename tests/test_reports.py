@@ -113,8 +113,18 @@ async def test_what_nobody_asked_for_is_not_printed(written, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_program_without_stdout_is_supervised_all_the_same(monkeypatch):
-    """As in a daemon; structlog, unless it is configured, would write there."""
-    monkeypatch.setattr(sys, "stdout", None)
-    async with open_supervisor([]) as supervisor:
-        assert supervisor.which_children() == []
+DAEMON = """
+import trio
+from codex_actors import open_supervisor
+
+async def main():
+    async with open_supervisor([]):
+        pass
+
+trio.run(main)
+"""
+
+
+async def test_a_program_without_stdout_is_supervised_all_the_same():
+    """As a daemon is; structlog, unless it is configured, would write there."""
+    await trio.run_process(("/bin/sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, DAEMON))
