@@ -48,6 +48,7 @@ class Codex:
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        _check_on_trio()
         await self._exit.enter_async_context(self._runner.open())
         return self
 
@@ -169,3 +170,11 @@ class Codex:
         async with codex._runner.open(task_status):
             task_status.started(codex)
             await trio.sleep_forever()
+
+
+def _check_on_trio() -> None:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        message = "this is for trio: take `Codex` from `codex_actors.aio` if you are on asyncio"
+        raise RuntimeError(message) from None

@@ -1,5 +1,6 @@
 """The runtime that people open."""
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -285,6 +286,15 @@ def child_of(supervisor: Supervisor, child_id: str) -> Codex:
     [codex] = [info.child.value for info in supervisor.which_children() if info.id == child_id and info.child]
     assert isinstance(codex, Codex)
     return codex
+
+
+def test_a_runtime_for_trio_says_on_asyncio_where_the_one_for_asyncio_is():
+    async def main() -> None:
+        async with Codex():
+            pass
+
+    with pytest.raises(RuntimeError, match=r"`codex_actors\.aio`"):
+        asyncio.run(main())
 
 
 def test_what_is_no_runtime_is_no_child():
