@@ -267,8 +267,8 @@ class Deadlines(Options, frozen=True, kw_only=True):
     """The one table of time limits, in seconds.
 
     Attributes:
-        spawn_seconds: Until a Codex binary that is new to the program has said its version. It takes
-            milliseconds; a loaded machine may take a second or two.
+        spawn_seconds: Until a process is started, and until a Codex binary that is new to the program has
+            said its version. Each takes milliseconds; a loaded machine may take a second or two.
         first_event_seconds: From the turn's start to the first event. Codex needs 0.1 seconds on its own, but
             ``required`` MCP servers start first.
         idle_seconds: Without any event while no item is in progress: a command that runs, honestly

@@ -316,6 +316,15 @@ async def test_in_a_namespace_an_end_by_a_signal_is_seen_as_one(codex_binary: Pa
     assert process.returncode == -signal.SIGKILL
 
 
+async def test_what_cannot_be_encoded_is_refused_without_showing_the_rest(containment):
+    with open_anonymous_file(b"") as stdin, pytest.raises(ValueError, match="surrogate") as caught:
+        async with containment.open_process(
+            ("/bin/true",), env={"KEY": "a-secret", "BAD": "\ud800"}, stdin=stdin, interrupt_seconds=1
+        ):
+            pass
+    assert "a-secret" not in repr(caught.value) + repr(caught.value.__context__)
+
+
 @pytest.mark.parametrize("executable", [None, "", "/bin/false", "/no/such/python"])
 async def test_a_host_without_a_python_to_run_cannot_have_a_guard(executable, monkeypatch):
     monkeypatch.setattr(sys, "executable", executable)

@@ -349,4 +349,10 @@ def _request(launch: Launch) -> bytes:
     fields = [header, *launch.command, *(f"{name}={value}" for name, value in launch.env.items())]
     if any("\0" in field for field in fields):
         raise ValueError("embedded null byte")
-    return os.fsencode("\0".join(fields))
+    return b"\0".join(map(_encoded, fields))
+
+
+def _encoded(field: str) -> bytes:
+    with suppress(UnicodeEncodeError):
+        return os.fsencode(field)
+    raise ValueError("a lone surrogate")  # the other error would show what it is in

@@ -47,6 +47,7 @@ class ExecBackend:
 
         Raises:
             OptionError: It serves another runtime.
+            CodexNotFoundError: A namespace is wanted, and there is no Codex to bring what makes it.
             ContainmentError: The means that the options name is not to be had here.
         """
         if self._serving:
@@ -70,7 +71,11 @@ class ExecBackend:
             if first:
                 home = find_home(codex, os.environ)
                 nursery.start_soon(partial(tidy, home, seconds=codex.deadlines.janitor_seconds))
-            await self._containment.serve(task_status=task_status)
+            await nursery.start(self._containment.serve)
+            if first and codex.containment == "namespace":
+                await _prove_namespace(codex, self._containment)
+            task_status.started()
+            await trio.sleep_forever()
 
     async def run_turn(
         self,
@@ -319,6 +324,26 @@ class _ExecActor:
 
     def _since_start(self, at: float | None) -> float | None:
         return None if at is None else at - self._started_at
+
+
+async def _prove_namespace(codex: CodexOptions, containment: Containment) -> None:
+    """Really make one; containers and hardened kernels may forbid them."""
+    bwrap, limits = find_bwrap(find_codex(codex.codex_path)), codex.deadlines
+    with open_anonymous_file(b"") as stdin:
+        async with containment.open_process(
+            (bwrap, "--version"),
+            env={},
+            stdin=stdin,
+            bwrap=bwrap,
+            interrupt_seconds=limits.interrupt_seconds,
+        ) as process:
+            with trio.move_on_after(limits.spawn_seconds) as proving:
+                await process.wait()
+    if proving.cancelled_caught:
+        raise errors.ContainmentError("namespace", f"{bwrap} did not end in time")
+    if process.returncode != 0:
+        said = process.stderr_tail.strip().splitlines() or [f"exit status {process.returncode}"]
+        raise errors.ContainmentError("namespace", said[-1])
 
 
 @contextmanager

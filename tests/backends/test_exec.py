@@ -44,6 +44,7 @@ from tests.fakes import (
     fake_options,
     line,
     said,
+    serving,
     started,
     texts,
 )
@@ -531,3 +532,25 @@ async def test_items_are_kept_in_full_for_who_wants_them_all(play):
     assert [item.text for item in result.items if isinstance(item, AgentMessage)] == [
         str(n) for n in range(100)
     ]
+
+
+REFUSAL = "bwrap: setting up uid map: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [(f"echo '{REFUSAL}' >&2; exit 1", REFUSAL), ("exit 3", "exit status 3"), ("exec sleep 600", "in time")],
+    ids=["refused", "silent", "hangs"],
+)
+async def test_a_namespace_that_cannot_be_had_is_an_error_before_any_turn(tmp_path, script, problem):
+    bwrap = tmp_path / "codex-resources" / "bwrap"
+    bwrap.parent.mkdir()
+    bwrap.write_text(f"#!/bin/sh\n{script}\n")
+    bwrap.chmod(0o755)
+    options = fake_options(
+        tmp_path, containment="namespace", deadlines=Deadlines(spawn_seconds=1, interrupt_seconds=0.1)
+    )
+    with pytest.raises(errors.ContainmentError) as caught:
+        async with serving(ExecBackend(), options):
+            pass
+    assert (caught.value.means, problem in caught.value.problem) == ("namespace", True)
