@@ -129,6 +129,10 @@ class CodexError(Exception):
     category: ClassVar[Category] = "config"
     retryable: ClassVar[bool] = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Python would build the copy from its message alone, and a process pool break at the TypeError.
+        return Exception.__new__, (type(self), *self.args), vars(self)
+
 
 class OptionError(CodexError, ValueError):
     """An option or argument cannot work as given; nothing was started.

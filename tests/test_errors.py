@@ -1,6 +1,7 @@
 """One tree of errors, sorted by who has to act."""
 
 import inspect
+import pickle
 import re
 import traceback
 
@@ -113,6 +114,14 @@ def test_what_an_error_was_told_is_in_its_attributes(error):
     attributes = vars(built(error))
     told = ARGUMENTS | {"errno": attributes.get("errno"), "signal": 9}
     assert attributes == {name: told[name] for name in attributes}
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_an_error_gets_through_to_another_process_whole(error):
+    told = built(error)
+    arrived = pickle.loads(pickle.dumps(told))
+    assert (type(arrived), str(arrived)) == (error, str(told))
+    assert repr(vars(arrived)) == repr(vars(told))
 
 
 @pytest.mark.parametrize("error", ALL)
