@@ -89,7 +89,7 @@ LOG_CALLS = """
 _log.error("a.b", pid=1)
 class Reporter:
     def __init__(self, name):
-        self._log = get_logger().bind(supervisor=name)
+        self._log = structlog.get_logger("it", supervisor=name)
     def progress(self):
         self._say("debug", "progress", started=1)
     def failed(self):
@@ -103,7 +103,7 @@ class Reporter:
 def log_events(module: ast.Module) -> Iterator[tuple[str, str, frozenset[str]]]:
     """The log events of a module: name, level and fields."""
     reporting = {node.name: node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
-    bound = {word for call in calls_in(module, "bind") for word in words_of(call)}
+    bound = {word for call in calls_in(module, "get_logger") for word in words_of(call)}
     for call in [it for level in LEVELS for it in calls_in(module, level)]:
         if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "_log":
             yield ast.literal_eval(call.args[0]), call.func.attr, frozenset(words_of(call))
