@@ -175,20 +175,12 @@ class _Watcher:
 
     def run(self) -> list[int]:
         """Wait for a tree to see through, and do so; returns who may stay."""
-        self._rehearse()
         while not self._is_over():
             self._attend()
         kept = _our_children() if self._may_stay else []
         names = [*self._killed.values()][:_MAX_NAMES], [_name(pid) for pid in kept][:_MAX_NAMES]
         self._tell(b"over " + b"\0\0".join(b"\0".join(map(os.fsencode, some)) for some in names))
         return kept
-
-    def _rehearse(self) -> None:
-        """Touch the memory that a start touches, while nobody waits: the first touch copies it."""
-        request, nothing = os.memfd_create("rehearsal"), os.open("/", os.O_PATH | os.O_CLOEXEC)
-        os.write(request, b"0 1 0\0.")
-        with suppress(OSError):
-            self._spawn(request, [nothing, os.dup(nothing)])
 
     def _start(self, request: int, fds: list[int]) -> None:
         try:

@@ -39,8 +39,9 @@ class Memory(NamedTuple):
 
 
 _READ_BYTES = 64 * 1024
-# A runtime that has just been opened is still making the first watcher; one in a service has it.
-_WARM_SECONDS = 0.02
+# A runtime that has just been opened makes the first watcher, and its janitor looks round; one in a service
+# has done so long ago.
+_WARM_SECONDS = 0.1
 # Until Codex has asked the model and waits.
 _THINKING_SECONDS = 0.1
 _THREAD = ThreadOptions(sandbox="read-only", skip_git_repo_check=True, ephemeral=True)
