@@ -392,3 +392,28 @@ async def test_a_forked_child_that_holds_copies_of_its_channels_holds_nobody_up(
             for copy in map(os.dup, open_sockets()):
                 forked.callback(os.close, copy)
     assert trio.current_time() - began < 8, "the guard had to be killed, after kill_seconds"
+
+
+BECOMES_ANOTHER_USER = """
+import os
+import trio
+from codex_actors import Codex, errors
+from codex_actors.options import CodexOptions
+
+async def main():
+    async with Codex(CodexOptions(codex_home="/tmp", codex_path="/bin/true")) as codex:
+        os.seteuid(65534)
+        try:
+            await codex.start_thread().run("go")
+        except errors.ContainmentError as error:
+            print(error.problem)
+        os.seteuid(0)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_who_has_become_another_user_starts_nothing_as_the_one_before():
+    ended = await trio.run_process((sys.executable, "-c", BECOMES_ANOTHER_USER), capture_stdout=True)
+    assert b"become another user" in ended.stdout

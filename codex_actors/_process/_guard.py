@@ -82,6 +82,7 @@ class Guard:
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
+        self._user = os.geteuid()
         self._trees: WeakValueDictionary[bytes, _GuardedTree] = WeakValueDictionary()
         # One watcher waits for work, so that no tree has to wait for a fork; or an error, why there is none.
         self._spares, self._spare = trio.open_memory_channel["_GuardedTree | OSError"](1)
@@ -90,9 +91,13 @@ class Guard:
         """Start a tree; see `Means.start`.
 
         Raises:
+            ContainmentError: We have become another user, which the guard has not.
             GuardLostError: The guard has ended.
             OSError: The machine is out of something.
         """
+        if os.geteuid() != self._user:
+            problem = "the program has become another user since the runtime opened: open it afterwards"
+            raise errors.ContainmentError("subreaper", problem)
         tree = await self._take_spare()
         try:
             await tree.start(launch)
