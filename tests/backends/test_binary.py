@@ -81,7 +81,7 @@ def test_without_the_extra_the_one_on_path_is_taken(bin_directory, monkeypatch):
 def test_where_there_is_none_the_error_says_where_it_was_looked_for_and_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "codex_cli_bin", None)
-    with pytest.raises(errors.CodexNotFoundError, match=r"pip install codex-actors\[codex\]") as caught:
+    with pytest.raises(errors.CodexNotFoundError, match=r"pip install 'codex-actors\[codex\]'") as caught:
         find_codex(None)
     assert caught.value.searched == ("the package openai-codex-cli-bin", "codex on PATH")
 
