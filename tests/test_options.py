@@ -235,6 +235,7 @@ def test_paths_become_strings():
         (lambda: split_input([]), "input", "no text"),
         (lambda: split_input([LocalImage("a.png")]), "input", "no text"),
         (lambda: split_input(["hello", Path("a.png")]), "input[1]", "Text or a LocalImage"),
+        (lambda: TurnOptions(output_retries=-1), "TurnOptions.output_retries", "at least 0"),
     ],
 )
 def test_what_cannot_work_is_refused_by_its_field(build, field, problem):

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -151,6 +152,24 @@ def codex_actors_turn(job: Job) -> Round:
             began = time.perf_counter()
             await codex.start_thread(_THREAD).run("hello")
             return {"seconds": time.perf_counter() - began}
+
+    return partial(trio.run, play)
+
+
+def codex_actors_warm(job: Job) -> Round:
+    """Turn after turn in one runtime, as in a service, each beside the binary by itself."""
+    alone, open_codex = bare_binary(job), _codex(job)
+
+    async def play() -> Numbers:
+        beyond: list[float] = []
+        async with open_codex() as codex:
+            await trio.sleep(_WARM_SECONDS)
+            for _ in range(job["pairs"]):
+                bare = alone()["seconds"]
+                began = time.perf_counter()
+                await codex.start_thread(_THREAD).run("hello")
+                beyond.append(time.perf_counter() - began - bare)
+        return {"beyond": statistics.median(beyond)}
 
     return partial(trio.run, play)
 
@@ -345,6 +364,7 @@ CONTENDERS: dict[str, Callable[[Job], Round]] = {
         msgspec_bytes,
         msgspec_lines,
         codex_actors_turn,
+        codex_actors_warm,
         bare_binary,
         codex_actors_memory,
         codex_actors_fakes,
