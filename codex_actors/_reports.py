@@ -32,6 +32,7 @@ class Reporter:
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger(
             "codex_actors", supervisor=shown(supervisor)
         )
+        self._bound: structlog.typing.FilteringBoundLogger | None = None
         self._last_text: weakref.ref[_Traceback] | None = None
 
     def progress(self, spec: ChildSpec) -> None:
@@ -97,7 +98,9 @@ class Reporter:
             return  # until it is configured, structlog prints everything, and nobody has asked for this
         # A log that is broken (a closed pipe, say) must not bring down what it is about.
         with suppress(Exception):
-            getattr(self._log, level)(f"supervisor.{context}", **fields)
+            if self._bound is None:  # not before: where there is no stdout, there may be nothing to bind to
+                self._bound = self._log.bind()
+            getattr(self._bound, level)(f"supervisor.{context}", **fields)
 
 
 class _Traceback:
